@@ -1,0 +1,1 @@
+"""Camelid: the whole Llama 4 system in Python."""

@@ -1,0 +1,8 @@
+"""Names and bytes of weights on disk.
+
+In: models and folders. Out: folders and models. Must not know: training loops.
+"""
+
+from camelid.checkpoint.hf_layout import is_model_dir, load_config, load_model, model_files, save_model
+
+__all__ = ["is_model_dir", "load_config", "load_model", "model_files", "save_model"]

@@ -1,0 +1,50 @@
+"""How fresh weights are drawn. Meta's initialisation is unpublished; this one is ours.
+
+Matrices: truncated normal with std fan_in^-1/2, which is the customary 0.02 near Scout's width. What writes
+into the residual stream of layer l is divided by sqrt(2 (l + 1)), so that depth does not inflate it. Embeddings
+have std 1, the scale at which projected image features arrive: neither modality starts out louder.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+import torch
+from torch import Tensor, nn
+
+from camelid.model.llama4 import Llama4
+
+__all__ = ["init_weights"]
+
+RESIDUAL = re.compile(r"layers\.(\d+)\..*(o_proj|down_proj|fc2|router)(\.weight)?$")
+
+
+def init_weights(model: Llama4, seed: int) -> Llama4:
+    """Fills every parameter in place, in name order, from one seeded CPU generator; returns the model."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in sorted(model.named_parameters()):
+            _init(name, parameter, generator)
+    return model
+
+
+def _init(name: str, parameter: nn.Parameter, generator: torch.Generator) -> None:
+    if name.endswith("bias"):
+        parameter.zero_()
+    elif "norm" in name:
+        parameter.fill_(1.0)
+    elif name.endswith("embed_tokens.weight"):
+        _truncated_normal(parameter, 1.0, generator)
+    elif name.endswith(("class_embedding", "positional_embedding_vlm")):
+        _truncated_normal(parameter, parameter.shape[-1] ** -0.5, generator)
+    else:
+        # Experts are stored [experts, in, out], everything else [out, in].
+        fan_in = parameter.shape[-2] if parameter.ndim == 3 else parameter.shape[-1]
+        residual = RESIDUAL.search(name)
+        depth_scale = 1 / math.sqrt(2 * (int(residual[1]) + 1)) if residual else 1.0
+        _truncated_normal(parameter, fan_in**-0.5 * depth_scale, generator)
+
+
+def _truncated_normal(parameter: Tensor, std: float, generator: torch.Generator) -> None:
+    nn.init.trunc_normal_(parameter, std=std, a=-3 * std, b=3 * std, generator=generator)

@@ -1,0 +1,143 @@
+"""Llama 4 on one device: text decoder, vision encoder and their early fusion.
+
+Module and parameter names are those of Hugging Face's `Llama4ForConditionalGeneration`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from camelid.core.errors import InputError
+from camelid.model.attention import Attention, Geometry, TokenGeometry
+from camelid.model.config import Llama4Config, TextConfig
+from camelid.model.fusion import MultiModalProjector, fuse
+from camelid.model.kv_cache import KVCache, LayerCache
+from camelid.model.moe import FeedForward, MoE
+from camelid.model.output import ModelOutput, RouterOutput
+from camelid.model.vision import VisionModel
+from camelid.ops import rms_norm
+
+__all__ = ["DecoderLayer", "Llama4"]
+
+
+class RMSNorm(nn.Module):
+    """RMS norm with a weight."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size))
+        self.eps = eps
+
+    def forward(self, x: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
+        return rms_norm(x, self.weight, self.eps)
+
+
+class DecoderLayer(nn.Module):
+    """h = x + Attention(norm x); y = h + FeedForward(norm h)."""
+
+    def __init__(self, config: TextConfig, layer: int) -> None:
+        super().__init__()
+        self.self_attn = Attention(config, config.layer_types[layer])
+        self.feed_forward: MoE | FeedForward = (
+            MoE(config)
+            if layer in config.moe_layers
+            else FeedForward(config.hidden_size, config.intermediate_size_mlp)
+        )
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(
+        self, x: Float[Tensor, "tokens hidden"], geometry: TokenGeometry, cache: LayerCache | None
+    ) -> tuple[Float[Tensor, "tokens hidden"], RouterOutput | None]:
+        x = x + self.self_attn(self.input_layernorm(x), geometry, cache)
+        normed = self.post_attention_layernorm(x)
+        if isinstance(self.feed_forward, MoE):
+            out, routing = self.feed_forward(normed)
+            return x + out, routing
+        return x + self.feed_forward(normed), None
+
+
+class Decoder(nn.Module):
+    """Embedding, layers and the final norm."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(DecoderLayer(config, layer) for layer in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+
+class LanguageModel(nn.Module):
+    """The decoder and its untied head."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.model = Decoder(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+
+class Llama4(nn.Module):
+    """A member of the herd. Weights are uninitialised until `init_weights` or a checkpoint fills them."""
+
+    def __init__(self, config: Llama4Config, *, absolute_positions: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.geometry = Geometry(config.text, absolute_positions)
+        self.language_model = LanguageModel(config.text)
+        if config.vision is not None:
+            self.vision_model = VisionModel(config.vision)
+            self.multi_modal_projector = MultiModalProjector(config)
+
+    def embed(
+        self,
+        token_ids: Int[Tensor, "tokens"],
+        tiles: UInt8[Tensor, "tiles 3 size size"] | None = None,
+        patch_positions: Int[Tensor, "patches"] | None = None,
+    ) -> Float[Tensor, "tokens hidden"]:
+        """Token embeddings with image features in the places of patch tokens."""
+        embeddings: Tensor = self.language_model.model.embed_tokens(token_ids)
+        if tiles is None or not tiles.shape[0]:
+            return embeddings
+        if self.config.vision is None:
+            raise InputError(f"{tiles.shape[0]} tiles given to a text-only model")
+        assert patch_positions is not None, "tiles without patch positions"
+        return fuse(embeddings, self.multi_modal_projector(self.vision_model(tiles)), patch_positions)
+
+    def forward(
+        self,
+        token_ids: Int[Tensor, "tokens"],
+        document_lengths: Sequence[int] | None = None,
+        tiles: UInt8[Tensor, "tiles 3 size size"] | None = None,
+        patch_positions: Int[Tensor, "patches"] | None = None,
+        cache: KVCache | None = None,
+    ) -> ModelOutput:
+        """Hidden states of documents packed end to end (default: one document).
+
+        With a cache the tokens are one document's continuation, and the cache grows by them.
+        """
+        lengths = tuple(document_lengths or (token_ids.shape[0],))
+        if sum(lengths) != token_ids.shape[0]:
+            raise InputError(f"document lengths sum to {sum(lengths)}, but there are {token_ids.shape[0]} tokens")
+        if cache is not None and len(lengths) != 1:
+            raise InputError(f"a cache holds one document, got {len(lengths)}")
+        geometry: TokenGeometry = self.geometry(
+            lengths, None if cache is None else cache.length, token_ids.device
+        )
+        x = self.embed(token_ids, tiles, patch_positions)
+        routers: dict[int, RouterOutput] = {}
+        for index, layer in enumerate(self.language_model.model.layers):
+            x, routing = layer(x, geometry, None if cache is None else cache.layers[index])
+            if routing is not None:
+                routers[index] = routing
+        if cache is not None:
+            cache.length += token_ids.shape[0]
+        return ModelOutput(self.language_model.model.norm(x), routers)
+
+    def logits(self, hidden: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows vocab"]:
+        """Next-token logits of hidden states."""
+        out: Tensor = self.language_model.lm_head(hidden)
+        return out
