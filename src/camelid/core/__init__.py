@@ -5,7 +5,14 @@ Must not know: modules, other rooms.
 """
 
 from camelid.core.batch import MODALITIES, Batch, Modality, ModelInput
-from camelid.core.completion import Completion, FinishReason, MessageCompleter, SamplingParams, Usage
+from camelid.core.completion import (
+    Completion,
+    DocumentScorer,
+    FinishReason,
+    MessageCompleter,
+    SamplingParams,
+    Usage,
+)
 from camelid.core.config import Config
 from camelid.core.messages import Frame, ImagePart, Message, Part, Role, TextPart, VideoPart
 
@@ -14,6 +21,7 @@ __all__ = [
     "Batch",
     "Completion",
     "Config",
+    "DocumentScorer",
     "FinishReason",
     "Frame",
     "ImagePart",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 import torch
@@ -72,6 +72,15 @@ class Batch:
             document_lengths=tuple(len(item) for item in inputs),
             document_modalities=tuple(item.modality for item in inputs),
         )
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with its tensors on another device."""
+        moved = {
+            field.name: value.to(device)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **moved)
 
     @property
     def num_tokens(self) -> int:

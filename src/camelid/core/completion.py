@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from camelid.core.config import Config
 from camelid.core.errors import ConfigError
 from camelid.core.messages import Message
 
-__all__ = ["Completion", "FinishReason", "MessageCompleter", "SamplingParams", "Usage"]
+__all__ = ["Completion", "DocumentScorer", "FinishReason", "MessageCompleter", "SamplingParams", "Usage"]
 
 FinishReason = Literal["stop", "length"]
 
@@ -54,7 +54,17 @@ class Completion:
     usage: Usage
 
 
+@runtime_checkable
 class MessageCompleter(Protocol):
     """Anything that answers messages: a model in this process or one behind a URL. All that judges may know."""
 
     def complete(self, messages: Sequence[Message], sampling: SamplingParams) -> Completion: ...
+
+
+@runtime_checkable
+class DocumentScorer(Protocol):
+    """Anything that says how surprised it is by a text."""
+
+    def document_nats(self, text: str) -> float:
+        """Sum of -ln p over the document's tokens and its end."""
+        ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -13,6 +13,8 @@ from camelid.core.digest import sha256_of_text
 from camelid.core.errors import ConfigError
 
 __all__ = ["Config"]
+
+Self = TypeVar("Self", bound="Config")  # typing.Self, which the shape checker of the tests does not know
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Config:
         return plain
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
+    def from_dict(cls: type[Self], values: dict[str, Any]) -> Self:
         """The inverse of `to_dict`; raises ConfigError that names each offending field."""
         try:
             return TypeAdapter(cls).validate_python(values)
@@ -42,7 +44,7 @@ class Config:
         return json.dumps(self.to_dict(), indent=2, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
+    def from_json(cls: type[Self], text: str) -> Self:
         """The inverse of `to_json`; raises ConfigError on anything that is not such a config."""
         try:
             values = json.loads(text)
@@ -53,11 +55,11 @@ class Config:
         return cls.from_dict(values)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls: type[Self], path: Path) -> Self:
         """Reads a JSON file."""
         return cls.from_json(path.read_text(encoding="utf-8"))
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self: Self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 

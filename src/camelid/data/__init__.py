@@ -2,3 +2,30 @@
 
 In: files, packages, the starter pack. Out: batches. Must not know: the model.
 """
+
+from camelid.data.augment import AugmentConfig
+from camelid.data.example import Conversation, Document, Example, Source
+from camelid.data.hub import HubSource
+from camelid.data.loader import BatchLoader, LoaderState
+from camelid.data.mixture import Mixture
+from camelid.data.sources import JsonlSource, ParquetSource, TextFolderSource
+from camelid.data.starter import StarterPack
+from camelid.data.starter_mixture import StarterWeights, starter_mixture
+
+__all__ = [
+    "AugmentConfig",
+    "BatchLoader",
+    "Conversation",
+    "Document",
+    "Example",
+    "HubSource",
+    "JsonlSource",
+    "LoaderState",
+    "Mixture",
+    "ParquetSource",
+    "Source",
+    "StarterPack",
+    "StarterWeights",
+    "TextFolderSource",
+    "starter_mixture",
+]

@@ -11,14 +11,17 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image, ImageFilter
 
 from camelid.core.config import Config
 
-__all__ = ["AugmentConfig", "augment_drawing", "on_white", "random_background"]
+__all__ = ["AugmentConfig", "augment_drawing", "cut_out", "on_white", "random_background", "recolour"]
 
 Rgb = tuple[int, int, int]
+Colours = UInt8[np.ndarray, "rows columns 3"]
+Alpha = UInt8[np.ndarray, "rows columns"]
+Channels = UInt8[np.ndarray, "rows columns *channels"]
 WHITE: Rgb = (255, 255, 255)
 LUMA = np.array([0.299, 0.587, 0.114])
 GREY_AXIS = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
@@ -46,6 +49,20 @@ def on_white(drawing: Image.Image, size: int = 64) -> Image.Image:
     return canvas
 
 
+def cut_out(picture: Image.Image) -> Image.Image:
+    """A drawing on white as RGBA: white that is connected to the border becomes transparent."""
+    colours = np.asarray(picture)
+    is_white = colours.min(axis=2) > 225
+    outside = np.zeros_like(is_white)
+    outside[[0, -1]], outside[:, [0, -1]] = is_white[[0, -1]], is_white[:, [0, -1]]
+    while True:
+        grown = (_grow(outside.view(np.uint8)) > 0) & is_white
+        if (grown == outside).all():
+            break
+        outside = grown
+    return Image.fromarray(np.dstack((colours, np.where(outside, 0, 255).astype(np.uint8))))
+
+
 def augment_drawing(
     drawing: Image.Image,
     rng: np.random.Generator,
@@ -53,12 +70,12 @@ def augment_drawing(
     *,
     keep_hue: bool = False,
 ) -> Image.Image:
-    """A new RGB picture, as large as the RGBA drawing. `keep_hue` is for when a colour will be asked about."""
+    """A new RGB picture, as large as the RGBA drawing. `keep_hue` is for questions about colours."""
     size = drawing.width
     rgba = np.asarray(drawing)
     colours, alpha = _restyle(rgba[..., :3], rgba[..., 3], rng)
-    picture = Image.fromarray(colours).convert("RGB", _colour_matrix(rng, 0.0 if keep_hue else config.hue_degrees))
-    picture.putalpha(Image.fromarray(alpha))
+    restyled = Image.fromarray(np.dstack((colours, alpha)))
+    picture = recolour(restyled, rng, hue_degrees=0.0 if keep_hue else config.hue_degrees)
     coefficients = _placement(size, rng, config)
     picture = picture.transform(
         (size, size), Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BILINEAR
@@ -66,6 +83,13 @@ def augment_drawing(
     canvas = random_background(size, rng, config.white_share)
     canvas.paste(picture, mask=picture)
     return _wear(canvas, rng)
+
+
+def recolour(drawing: Image.Image, rng: np.random.Generator, *, hue_degrees: float) -> Image.Image:
+    """An RGBA drawing with other saturation, contrast and brightness, and its hue turned by a few degrees."""
+    picture = drawing.convert("RGB").convert("RGB", _colour_matrix(rng, hue_degrees))
+    picture.putalpha(drawing.getchannel("A"))
+    return picture
 
 
 def random_background(size: int, rng: np.random.Generator, white_share: float = 0.4) -> Image.Image:
@@ -78,7 +102,7 @@ def random_background(size: int, rng: np.random.Generator, white_share: float = 
         return Image.new("RGB", (size, size), _plain_colour(rng))
     if choice < 0.75:
         corners = np.array([_plain_colour(rng), _plain_colour(rng)], dtype=np.uint8)
-        pair = corners[np.array([[0, 0], [1, 1]])] if rng.random() < 0.5 else corners[np.array([[0, 1], [0, 1]])]
+        pair = corners[np.array([[0, 0], [1, 1]] if rng.random() < 0.5 else [[0, 1], [0, 1]])]
         return Image.fromarray(pair).resize((size, size), Image.Resampling.BILINEAR)
     cells = int(rng.integers(3, 12))
     base = np.array(_plain_colour(rng), dtype=np.float64)
@@ -98,14 +122,14 @@ def _plain_colour(rng: np.random.Generator) -> Rgb:
     return int(values[0]), int(values[1]), int(values[2])
 
 
-def _neighbours(pixels: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+def _neighbours(pixels: Channels, axis: int) -> tuple[Channels, Channels]:
     """Every pixel's predecessor and successor along an axis; at the border the pixel itself."""
     last = pixels.shape[axis] - 1
     index = np.arange(last + 1)
     return pixels.take(np.maximum(index - 1, 0), axis), pixels.take(np.minimum(index + 1, last), axis)
 
 
-def _grow(pixels: np.ndarray) -> np.ndarray:
+def _grow(pixels: Channels) -> Channels:
     """Grey dilation by one pixel, separable."""
     for axis in (0, 1):
         before, after = _neighbours(pixels, axis)
@@ -113,12 +137,12 @@ def _grow(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _shrink(pixels: np.ndarray) -> np.ndarray:
+def _shrink(pixels: Channels) -> Channels:
     """Grey erosion by one pixel."""
     return 255 - _grow(255 - pixels)
 
 
-def _flatten(pixels: np.ndarray) -> np.ndarray:
+def _flatten(pixels: Channels) -> Channels:
     """Median of three, along and across: texture and thin lines go, edges stay."""
     for axis in (0, 1):
         before, after = _neighbours(pixels, axis)
@@ -126,9 +150,7 @@ def _flatten(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _restyle(
-    colours: UInt8[np.ndarray, "rows columns 3"], alpha: UInt8[np.ndarray, "rows columns"], rng: np.random.Generator
-) -> tuple[UInt8[np.ndarray, "rows columns 3"], UInt8[np.ndarray, "rows columns"]]:
+def _restyle(colours: Colours, alpha: Alpha, rng: np.random.Generator) -> tuple[Colours, Alpha]:
     """Changes what a drawing style consists of: lines, shading, number of tones."""
     style = rng.random()
     if style < 0.12:
@@ -138,7 +160,7 @@ def _restyle(
     elif style < 0.40:
         colours, alpha = _outline(colours, alpha, rng)
     elif style < 0.48:
-        step = int(rng.choice((32, 48, 64)))
+        step = 32 if rng.random() < 0.5 else 64
         colours = (colours // step * step + step // 2).astype(np.uint8)
     elif style < 0.54:
         grey = (colours @ LUMA)[..., None]
@@ -148,9 +170,7 @@ def _restyle(
     return colours, alpha
 
 
-def _outline(
-    colours: UInt8[np.ndarray, "rows columns 3"], alpha: UInt8[np.ndarray, "rows columns"], rng: np.random.Generator
-) -> tuple[UInt8[np.ndarray, "rows columns 3"], UInt8[np.ndarray, "rows columns"]]:
+def _outline(colours: Colours, alpha: Alpha, rng: np.random.Generator) -> tuple[Colours, Alpha]:
     """Dark lines around the figure and, half the time, along the edges inside it."""
     ink = rng.uniform(0, 60)
     wide = _grow(alpha)
@@ -164,12 +184,13 @@ def _outline(
     return lined.astype(np.uint8), wide
 
 
-def _shade(colours: UInt8[np.ndarray, "rows columns 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "rows columns 3"]:
+def _shade(colours: Colours, rng: np.random.Generator) -> Colours:
     """A linear light across the figure, as in shaded styles."""
     rows, columns = colours.shape[:2]
     angle, depth = rng.uniform(0, 2 * math.pi), rng.uniform(0.1, 0.45)
-    ramp = np.add.outer(np.linspace(-1, 1, rows) * math.sin(angle), np.linspace(-1, 1, columns) * math.cos(angle))
-    lit: np.ndarray = colours * (1 + depth * ramp.astype(np.float32))[..., None]
+    down, across = np.linspace(-depth, depth, rows), np.linspace(-depth, depth, columns)
+    ramp = np.add.outer(down * math.sin(angle), across * math.cos(angle)).astype(np.float32)
+    lit: np.ndarray = colours * (1 + ramp)[..., None]
     return lit.clip(0, 255).astype(np.uint8)
 
 
@@ -203,8 +224,8 @@ def _placement(size: int, rng: np.random.Generator, config: AugmentConfig) -> tu
     cosine, sine = math.cos(angle) / scale, math.sin(angle) / scale
     a, b = cosine * stretch, (sine + shear / scale) * stretch
     d, e = -sine / stretch, cosine / stretch
-    tilt_x, tilt_y = rng.uniform(-config.perspective, config.perspective, 2) if rng.random() < 0.5 else (0.0, 0.0)
-    g, h = 2 * tilt_x / size, 2 * tilt_y / size
+    tilt = config.perspective if rng.random() < 0.5 else 0.0
+    g, h = rng.uniform(-tilt, tilt, 2) * 2 / size
     slack = max(0.05, (1 - scale) / 2)
     centre = size / 2
     to_x = centre * (1 + 2 * rng.uniform(-slack, slack))

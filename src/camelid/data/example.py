@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class Document:
 Example = Conversation | Document
 
 
+@runtime_checkable
 class Source(Protocol):
     """An endless supply of training examples, a pure function of its arguments.
 

@@ -24,7 +24,7 @@ class Mixture:
     def __init__(self, weights: Mapping[Source, float]) -> None:
         for source, weight in weights.items():
             if not (weight >= 0 and math.isfinite(weight)):
-                raise ConfigError(f"weight of source {source.name!r} must be finite and not negative, got {weight}")
+                raise ConfigError(f"weight of source {source.name!r} must be finite and >= 0, got {weight}")
         kept = {source: float(weight) for source, weight in weights.items() if weight > 0}
         if not kept:
             raise ConfigError(f"a mixture needs a source of positive weight, got {len(weights)} without any")

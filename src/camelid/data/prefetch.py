@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
 
 __all__ = ["prefetch"]
 
-STOPPED: Final = object()
+Item = TypeVar("Item")
 
 
-def prefetch[Item](make: Callable[[], Iterator[Item]], depth: int = 2) -> Iterator[Item]:
-    """Yields what `make()` yields, in the same order, up to `depth` items ahead.
+def prefetch(items: Iterator[Item], depth: int = 2) -> Generator[Item, None, None]:
+    """Yields the same items in the same order, with up to `depth` more being made meanwhile.
 
-    An exception in the thread comes out here, after the items before it. Closing the generator (or dropping
-    it) ends the thread, which finishes at most the item it is working on.
+    An exception comes out here, after the items before it. Closing (or dropping) the generator waits for
+    the item that is being made and makes no more.
     """
-    items: queue.Queue[object] = queue.Queue(depth)
-    is_closed = threading.Event()
-
-    def offer(item: object) -> bool:
-        while not is_closed.is_set():
-            try:
-                items.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for item in make():
-                if not offer((item, None)):
-                    return
-            offer((STOPPED, None))
-        except BaseException as error:
-            offer((STOPPED, error))
-
-    thread = threading.Thread(target=work, name="prefetch", daemon=True)
-    thread.start()
+    assert depth >= 1
+    pending: deque[Future[list[Item]]] = deque()
+    # Lists of one item, because an empty list can say "no more" where no item could.
+    worker = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
     try:
         while True:
-            item, error = items.get()  # type: ignore[misc]
-            if error is not None:
-                raise error
-            if item is STOPPED:
+            while len(pending) <= depth:
+                pending.append(worker.submit(lambda: list(islice(items, 1))))
+            made = pending.popleft().result()
+            if not made:
                 return
-            yield item
+            yield made[0]
     finally:
-        is_closed.set()
-        thread.join()
+        worker.shutdown(cancel_futures=True)

@@ -2,3 +2,22 @@
 
 In: core messages. Out: core model input. Must not know: models, data sets.
 """
+
+from camelid.inputs.chat_format import ChatFormat, TileShape
+from camelid.inputs.image_tiling import ImageTiles, choose_canvas, cut_tiles, load_image
+from camelid.inputs.message_json import parse_messages
+from camelid.inputs.tokenizer import StreamDecoder, Tokenizer
+from camelid.inputs.video_frames import load_frames
+
+__all__ = [
+    "ChatFormat",
+    "ImageTiles",
+    "StreamDecoder",
+    "TileShape",
+    "Tokenizer",
+    "choose_canvas",
+    "cut_tiles",
+    "load_frames",
+    "load_image",
+    "parse_messages",
+]

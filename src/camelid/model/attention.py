@@ -131,9 +131,9 @@ class Attention(nn.Module):
             if self.use_qk_norm:
                 q, k = rms_norm(q, None, self.eps), rms_norm(k, None, self.eps)
         elif geometry.temperature is not None:
-            q = (q * geometry.temperature[:, None, None]).to(q.dtype)
+            q = q * geometry.temperature[:, None, None]
         if cache is not None:
-            k_known, v_known = cache.append(k, v)
+            k_known, v_known = cache.append(k.to(v.dtype), v)
         segments = geometry.segments[self.layer_type]
         if isinstance(segments, SegmentPlan):
             out = segment_attention(q, k, v, segments)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from camelid.model.config import TextConfig
 from camelid.model.output import RouterOutput
-from camelid.ops import routed_experts, swiglu
+from camelid.ops import compute_dtype, routed_experts, swiglu
 
 __all__ = ["Experts", "FeedForward", "MoE", "Router"]
 
@@ -71,8 +71,7 @@ class Experts(nn.Module):
         scores: Float[Tensor, "tokens top_k"],
         expert_ids: Int[Tensor, "tokens top_k"],
     ) -> Float[Tensor, "tokens hidden"]:
-        # grouped_mm is not on autocast's list, so autocast is honoured by hand.
-        dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+        dtype = compute_dtype(x)  # grouped_mm is not on autocast's list, so autocast is honoured by hand
         return routed_experts(
             x.to(dtype), scores.to(dtype), expert_ids, self.gate_up_proj.to(dtype), self.down_proj.to(dtype)
         )

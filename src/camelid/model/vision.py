@@ -8,7 +8,7 @@ from jaxtyping import Complex, Float, UInt8
 from torch import Tensor, nn
 
 from camelid.model.config import VisionConfig
-from camelid.ops import apply_rope, patch_rotations
+from camelid.ops import apply_rope, full_attention, layer_norm, patch_rotations
 
 __all__ = ["VisionModel", "pixel_shuffle"]
 
@@ -19,6 +19,19 @@ def pixel_shuffle(x: Float[Tensor, "tiles patches features"]) -> Float[Tensor, "
     side = int(patches**0.5)
     grid = x.view(tiles, side // 2, 2, side // 2, 2, features)
     return grid.permute(0, 1, 3, 2, 4, 5).reshape(tiles, patches // 4, 4 * features)
+
+
+class LayerNorm(nn.Module):
+    """Layer norm with weight and bias."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size))
+        self.bias = nn.Parameter(torch.empty(size))
+        self.eps = eps
+
+    def forward(self, x: Float[Tensor, "tiles patches hidden"]) -> Float[Tensor, "tiles patches hidden"]:
+        return layer_norm(x, self.weight, self.bias, self.eps)
 
 
 class PatchEmbedding(nn.Module):
@@ -54,8 +67,7 @@ class VisionAttention(nn.Module):
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
         q, k = apply_rope(q, turns), apply_rope(k, turns)
-        out = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
-        projected: Tensor = self.o_proj(out.transpose(1, 2).flatten(2))
+        projected: Tensor = self.o_proj(full_attention(q, k, v).flatten(2))
         return projected
 
 
@@ -79,8 +91,8 @@ class VisionLayer(nn.Module):
         super().__init__()
         self.self_attn = VisionAttention(config)
         self.mlp = VisionMLP(config)
-        self.input_layernorm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
-        self.post_attention_layernorm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
+        self.input_layernorm = LayerNorm(config.hidden_size, config.norm_eps)
+        self.post_attention_layernorm = LayerNorm(config.hidden_size, config.norm_eps)
 
     def forward(
         self, x: Float[Tensor, "tiles patches hidden"], turns: Complex[Tensor, "patches pairs"]
@@ -140,8 +152,8 @@ class VisionModel(nn.Module):
         self.positional_embedding_vlm = nn.Parameter(
             torch.empty(config.patches_per_side**2 + 1, config.hidden_size)
         )
-        self.layernorm_pre = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
-        self.layernorm_post = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
+        self.layernorm_pre = LayerNorm(config.hidden_size, config.norm_eps)
+        self.layernorm_post = LayerNorm(config.hidden_size, config.norm_eps)
         self.model = VisionEncoder(config)
         self.vision_adapter = VisionAdapter(config)
         self._turns: Tensor | None = None

@@ -8,21 +8,25 @@ from camelid.ops.attention import (
     attention_temperature,
     continued_attention,
     dense_segment_attention,
+    full_attention,
     plan_segments,
     segment_attention,
     split_lengths,
 )
 from camelid.ops.moe import dense_experts, routed_experts, swiglu
-from camelid.ops.norm import rms_norm
+from camelid.ops.norm import compute_dtype, layer_norm, rms_norm
 from camelid.ops.rope import apply_rope, patch_rotations, rope_frequencies, rotations
 
 __all__ = [
     "SegmentPlan",
     "apply_rope",
     "attention_temperature",
+    "compute_dtype",
     "continued_attention",
     "dense_experts",
     "dense_segment_attention",
+    "full_attention",
+    "layer_norm",
     "patch_rotations",
     "plan_segments",
     "rms_norm",

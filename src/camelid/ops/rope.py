@@ -63,6 +63,6 @@ def patch_rotations(patches_per_side: int, head_dim: int, theta: float) -> Compl
 def apply_rope(
     x: Float[Tensor, "*batch tokens heads head_dim"], turns: Complex[Tensor, "tokens pairs"]
 ) -> Float[Tensor, "*batch tokens heads head_dim"]:
-    """Turns interleaved pairs of every head, in fp32, and casts back."""
+    """Turns interleaved pairs of every head. The result is fp32 whatever x is: attention wants it so."""
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turns[:, None]).flatten(-2).to(x.dtype)
+    return torch.view_as_real(pairs * turns[:, None]).flatten(-2)

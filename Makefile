@@ -1,0 +1,49 @@
+# Each target is the only command needed on a fresh machine (Python 3.11+ and gcc).
+# An install runs again only when pyproject.toml changes. pip obeys its own settings, such as PIP_INDEX_URL.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest --quiet
+PATHS := src tests scripts benchmarks
+
+.PHONY: demo test check fmt bench
+.DELETE_ON_ERROR:
+
+demo: .venv/stamp-run
+	@$(BIN)/camelid demo
+
+# Compiled kernels go first and without the shape checks: torch.compile cannot trace through them.
+# pytest ends with 5 when nothing carries the mark.
+test: .venv/stamp-test
+	@$(PYTEST) -m compile || [ $$? -eq 5 ]
+	@$(PYTEST) -m "not compile" --jaxtyping-packages=camelid,shape_checks.check
+
+check: .venv/stamp-dev
+	@$(BIN)/ruff format --check --quiet $(PATHS)
+	@$(BIN)/ruff check --quiet $(PATHS)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fmt: .venv/stamp-dev
+	@$(BIN)/ruff format --quiet $(PATHS)
+	@$(BIN)/ruff check --fix --quiet $(PATHS)
+
+bench: .venv/stamp-bench
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+.venv/stamp-python:
+	@echo "creating .venv with $(PYTHON)"
+	@"$(PYTHON)" -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, found {sys.version}" if sys.version_info < (3, 11) else 0)'
+	@"$(PYTHON)" -m venv .venv
+	@touch $@
+
+.venv/stamp-run: pyproject.toml | .venv/stamp-python
+	@echo "installing Camelid (torch is large: this takes a minute or two)"
+	@$(INSTALL) --editable .
+	@touch $@
+
+# One group of extras each, so that nobody installs what they do not use.
+.venv/stamp-%: pyproject.toml .venv/stamp-run
+	@echo "installing the extra '$(@:.venv/stamp-%=%)'"
+	@$(INSTALL) --editable '.[$(@:.venv/stamp-%=%)]'
+	@touch $@

@@ -1,0 +1,156 @@
+"""What can be typed after `camelid`, as dataclasses. Importing this costs nothing: each `run` imports what it needs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
+
+from camelid.cli.sampling_flags import SamplingFlags
+
+__all__ = ["Chat", "Data", "Demo", "Eval", "Generate", "Pretrain"]
+
+RUN_ROOT = Path("runs")
+Model = Annotated[Path | None, arg(metavar="MODEL")]
+Files = UseAppendAction[tuple[Path, ...]]
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Train a model from random weights, by a recipe whose every number is a flag."""
+
+    recipe: Positional[str] = ""
+    """Its name; without one, what recipes there are. `camelid pretrain RECIPE --help` shows its flags."""
+
+    resume: Annotated[Path | None, arg(metavar="RUN")] = None
+    """Go on with this run after its last checkpoint, as it was configured."""
+
+    def run(self) -> int:
+        """Goes on with a run, or lists the recipes; with a recipe, `main` has taken another way."""
+        from camelid.cli.pretrain import list_recipes, resume_run
+
+        if self.resume is not None:
+            return resume_run(self.resume)
+        list_recipes()
+        return 0
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Print one answer. Without TEXT, JSON messages are read from standard input."""
+
+    text: Positional[str] = ""
+    """What to ask. Pictures and clips come before it, in the order in which they are given."""
+    model: Model = None
+    """A run, a checkpoint or a model folder. Default: the newest run, else the shipped weights."""
+    image: Files = ()
+    """A picture; may be given several times."""
+    video: Files = ()
+    """A clip; may be given several times."""
+    json: FlagCreatePairsOff[bool] = False
+    """Print the answer with token counts as one JSON object."""
+    sampling: OmitArgPrefixes[SamplingFlags] = field(default_factory=SamplingFlags)
+
+    def run(self, words: Sequence[str]) -> int:
+        """`words` is the command line: it alone knows how pictures and clips alternate."""
+        from camelid.cli import model_choice
+        from camelid.cli.generate import attachments_in_order, generate, read_messages
+        from camelid.core import Message
+        from camelid.core.errors import InputError
+
+        parts = attachments_in_order(words, self.image, self.video)
+        if self.text:
+            messages = [Message.of("user", *parts, self.text)]
+        elif parts:
+            raise InputError("pictures and clips need a question: camelid generate TEXT --image PATH")
+        else:
+            messages = read_messages(sys.stdin.read())
+        sampling = self.sampling.params()
+        generate(model_choice.load_model(self.model), messages, sampling, is_json=self.json)
+        return 0
+
+
+@dataclass(frozen=True)
+class Chat:
+    """Talk with a model; /image and /video show it something."""
+
+    model: Positional[Model] = None
+    """A run, a checkpoint or a model folder. Default: the newest run, else the shipped weights."""
+    sampling: OmitArgPrefixes[SamplingFlags] = field(default_factory=SamplingFlags)
+
+    def run(self) -> int:
+        """Talks until the person leaves."""
+        from rich.console import Console
+
+        from camelid.cli import chat, model_choice
+
+        console = Console()
+        chat.prepare_line_editing()
+        sampling = self.sampling.params()
+        chat.converse(chat.Chat(model_choice.load_model(self.model), sampling, console), console)
+        return 0
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Watch a small model learn from text, pictures and clips, and ask it about what it has never seen."""
+
+    minutes: float = 8.0
+    """How long to train."""
+    run_root: Path = RUN_ROOT
+    """Where the run's folder is made."""
+    report: Path = Path("report.html")
+    """Where the report goes; the run's folder keeps a copy."""
+
+    def run(self) -> int:
+        """Trains, asks, reports."""
+        from camelid.cli.demo import run_demo
+
+        return run_demo(self.minutes, self.run_root, self.report)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Bring the larger data set: packages fetched by name, checked and resumable."""
+
+    action: Positional[Literal["fetch"]]
+    parts: Positional[tuple[str, ...]] = ()
+    """Which parts; all by default."""
+    dir: Path = Path("data")
+    """Where to."""
+    copyleft: FlagCreatePairsOff[bool] = False
+    """Also parts under share-alike licences."""
+
+    def run(self) -> int:
+        """Fetches."""
+        from camelid.data.fetch import fetch_larger_set
+
+        manifest = fetch_larger_set(self.dir, self.parts or None, include_copyleft=self.copyleft)
+        for part in manifest.parts:
+            print(f"{part.file}: {part.rows:,} rows, {part.licence}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Judge a model on what was held out, beside its blind twin: the same questions about other pictures."""
+
+    model: Positional[Model] = None
+    """A run, a checkpoint or a model folder. Default: the newest run, else the shipped weights."""
+    num_problems: int = 200
+    """How many problems of each kind."""
+    kinds: tuple[str, ...] = ()
+    """Which kinds; all by default."""
+    json: Path | None = None
+    """Also write the scores to this file."""
+
+    def run(self) -> int:
+        """Asks, counts, prints a table."""
+        from camelid.cli.evaluate import evaluate
+
+        evaluate(self.model, self.num_problems, self.kinds, self.json)
+        return 0

@@ -1,0 +1,62 @@
+"""`camelid eval`: scores on what was held out, with intervals, beside the blind twin."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from camelid.cli import model_choice
+from camelid.cli.problem_sets import PROBLEM_SETS, problem_set
+from camelid.core import MessageCompleter
+from camelid.core.files import write_text_atomically
+from camelid.data.starter import StarterPack
+from camelid.eval import Score, judge
+
+__all__ = ["evaluate", "judge_sets", "score_table"]
+
+
+def evaluate(model: Path | None, num_problems: int, names: Sequence[str], json_path: Path | None) -> None:
+    """Loads a model, asks everything, prints the table and, if asked to, writes the scores as JSON."""
+    pack = StarterPack.open()
+    completer = model_choice.load_model(model)
+    scores = judge_sets(completer, pack, names or tuple(PROBLEM_SETS), num_problems)
+    Console().print(score_table(scores))
+    if json_path is not None:
+        report = {"schema": "scores/1", "scores": [score.to_dict() for score in scores]}
+        write_text_atomically(json_path, json.dumps(report, indent=2) + "\n")
+
+
+def judge_sets(
+    completer: MessageCompleter, pack: StarterPack, names: Sequence[str], num_problems: int
+) -> list[Score]:
+    """One score per kind of problem; progress on stderr."""
+    sets = [(name, problem_set(name, pack, num_problems)) for name in names]
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("asking", total=2 * sum(len(problems) for _, problems in sets))
+        return [
+            judge(completer, name, problems, on_progress=lambda count: progress.advance(task, count))
+            for name, problems in sets
+        ]
+
+
+def score_table(scores: Sequence[Score]) -> Table:
+    """Accuracies in percent with their 95 % interval."""
+    table = Table(title="held out")
+    table.add_column("problem")
+    for heading in ("right", "accuracy", "95 % interval", "blind twin"):
+        table.add_column(heading, justify="right")
+    for score in scores:
+        low, high = score.interval
+        table.add_row(
+            score.kind,
+            f"{score.num_right} of {score.num_problems}",
+            f"{score.accuracy:.1%}",
+            f"{low:.1%} – {high:.1%}",
+            f"{score.blind_accuracy:.1%}",
+        )
+    return table

@@ -1,0 +1,228 @@
+"""`report.html`: one self-contained page about a run, for a browser or a phone, in light and dark."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from camelid.cli.gallery import GalleryItem
+from camelid.cli.report_plots import curve, expert_load, experts_by_modality, loss_curves
+from camelid.cli.report_style import STYLE_SHEET
+from camelid.cli.training_record import spoken_seconds
+from camelid.core import MODALITIES
+
+__all__ = ["Report"]
+
+LAST_SHARE = 0.2  # of the run, for numbers that describe its end
+Metrics = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page tells. `metrics` are the rows of metrics.jsonl; the mappings are shown as they are."""
+
+    title: str
+    metrics: Sequence[Metrics]
+    gallery: Sequence[GalleryItem] = ()
+    summary: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    chat_command: str = ""
+
+    def html(self) -> str:
+        """The whole page: no script, no other file, nothing from the network."""
+        sections = [
+            _section("What it says about what it has never seen", _gallery(self.gallery)),
+            _section("Learning", _learning(self.metrics)),
+            _section("Experts", _experts(self.metrics)),
+            _section("Configuration", _details(self.config)),
+            _section("Environment", _details(self.environment)),
+        ]
+        command = f"<p>Talk to it: <code>{_escape(self.chat_command)}</code></p>" if self.chat_command else ""
+        return (
+            "<!doctype html>\n"
+            '<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<title>{_escape(self.title)}</title><style>{STYLE_SHEET}</style></head><body>"
+            f"<header><h1>{_escape(self.title)}</h1>{_tiles(self._numbers())}{command}</header>"
+            f"<main>{''.join(sections)}</main></body></html>\n"
+        )
+
+    def write(self, path: Path) -> None:
+        """Writes the page."""
+        path.write_text(self.html(), encoding="utf-8")
+
+    def _numbers(self) -> dict[str, str]:
+        numbers: dict[str, str] = {}
+        if self.metrics:
+            seconds = sum(row["seconds"] for row in self.metrics)
+            tokens = sum(row["num_tokens"] for row in self.metrics)
+            numbers["steps"] = f"{self.metrics[-1]['step']:,}"
+            numbers["tokens"] = _short(tokens)
+            numbers["tiles"] = _short(sum(row["num_tiles"] for row in self.metrics))
+            numbers["training time"] = spoken_seconds(seconds)
+            numbers["tokens per second"] = f"{tokens / max(seconds, 1e-9):,.0f}"
+            for modality, (_, losses) in _loss_series(self.metrics).items():
+                numbers[f"{modality} loss, end"] = f"{_mean_of_end(losses):.3f}"
+        if self.gallery:
+            num_right = sum(item.is_right for item in self.gallery)
+            numbers["right answers below"] = f"{num_right} of {len(self.gallery)}"
+        return numbers | dict(self.summary)
+
+
+def _loss_series(metrics: Sequence[Metrics]) -> dict[str, tuple[list[int], list[float]]]:
+    """Per modality the steps that had it and their losses."""
+    series: dict[str, tuple[list[int], list[float]]] = {}
+    for modality in MODALITIES:
+        pairs = [
+            (row["step"], loss)
+            for row in metrics
+            if (loss := row["loss_by_modality"].get(modality)) is not None and math.isfinite(loss)
+        ]
+        if pairs:
+            series[modality] = ([step for step, _ in pairs], [loss for _, loss in pairs])
+    return series
+
+
+def _mean_of_end(values: Sequence[float]) -> float:
+    end = values[-max(1, int(len(values) * LAST_SHARE / 2)) :]
+    return sum(end) / len(end)
+
+
+def _learning(metrics: Sequence[Metrics]) -> str:
+    if not metrics:
+        return "<p>No step was made.</p>"
+    series = _loss_series(metrics)
+    steps = [row["step"] for row in metrics]
+    figures = [
+        _figure(
+            "Loss per modality",
+            loss_curves(
+                {name: pair[0] for name, pair in series.items()},
+                {name: pair[1] for name, pair in series.items()},
+            ),
+            is_wide=True,
+        ),
+        _figure("Learning rate", curve(steps, [row["lr"] for row in metrics], "learning rate")),
+        _figure("Gradient norm", curve(steps, [row["grad_norm"] for row in metrics], "norm before clipping")),
+        _figure(
+            "Throughput",
+            curve(
+                steps, [row["num_tokens"] / max(row["seconds"], 1e-9) for row in metrics], "tokens per second"
+            ),
+        ),
+    ]
+    return f'<div class="grid">{"".join(figures)}</div>'
+
+
+def _experts(metrics: Sequence[Metrics]) -> str:
+    counted = [row for row in metrics if row.get("expert_counts")]
+    if not counted:
+        return "<p>This model has no experts.</p>"
+    counts = np.array([row["expert_counts"] for row in counted], dtype=np.float64)
+    steps = [row["step"] for row in counted]
+    end = counts[-max(1, int(len(counts) * LAST_SHARE)) :].sum(axis=0)
+    over_time = [
+        _figure(f"MoE layer {layer}", expert_load(_fair_multiples(counts[:, layer].sum(axis=1)), steps))
+        for layer in range(counts.shape[1])
+    ]
+    by_modality = [
+        _figure(f"MoE layer {layer}", experts_by_modality(_fair_multiples(end[layer]), MODALITIES))
+        for layer in range(counts.shape[1])
+    ]
+    return (
+        "<h3>How busy each expert was</h3><p>As a multiple of a fair share of the tokens: "
+        "1× is balance, pale is idle.</p>"
+        f'<div class="grid">{"".join(over_time)}</div>'
+        f"<h3>Which experts each modality uses</h3><p>Over the last {LAST_SHARE:.0%} of the run. Equal rows mean "
+        "experts that do not care what they read.</p>"
+        f'<div class="grid">{"".join(by_modality)}</div>'
+    )
+
+
+def _fair_multiples(counts: Float[np.ndarray, "rows experts"]) -> Float[np.ndarray, "rows experts"]:
+    """Each row scaled so that an even spread is 1; rows without tokens stay 0."""
+    fair = counts.mean(axis=1, keepdims=True)
+    return counts / np.where(fair > 0, fair, 1.0)
+
+
+def _gallery(items: Sequence[GalleryItem]) -> str:
+    if not items:
+        return "<p>Nothing was asked.</p>"
+    right = Counter(item.kind for item in items if item.is_right)
+    asked = Counter(item.kind for item in items)
+    counts = ", ".join(f"{kind} {right[kind]} of {number}" for kind, number in sorted(asked.items()))
+    cards = "".join(_card(item) for item in sorted(items, key=lambda item: item.kind))
+    return f'<p>Right: {_escape(counts)}.</p><div class="cards">{cards}</div>'
+
+
+def _card(item: GalleryItem) -> str:
+    pictures = "".join(f'<img alt="" src="{_data_uri(visual)}">' for visual in item.visuals)
+    mark, word = ("✓", "right") if item.is_right else ("✗", "wrong")
+    truth = "" if item.is_right else f'<p class="truth">it is: {_escape(item.truth)}</p>'
+    return (
+        f'<article class="{word}"><div class="pictures">{pictures}</div>'
+        f'<p class="kind">{_escape(item.kind)}</p><p class="question">{_escape(item.question)}</p>'
+        f'<p class="answer"><span title="{word}">{mark}</span> {_escape(item.answer) or "(nothing)"}</p>'
+        f"{truth}</article>"
+    )
+
+
+def _data_uri(visual: bytes) -> str:
+    media_type = "image/png" if visual.startswith(b"\x89PNG") else "image/webp"
+    return f"data:{media_type};base64,{base64.b64encode(visual).decode()}"
+
+
+def _tiles(numbers: Mapping[str, str]) -> str:
+    tiles = (
+        f"<div><dt>{_escape(name)}</dt><dd>{_escape(value)}</dd></div>" for name, value in numbers.items()
+    )
+    return f'<dl class="numbers">{"".join(tiles)}</dl>'
+
+
+def _figure(caption: str, svg: str, *, is_wide: bool = False) -> str:
+    return (
+        f"<figure{' class=wide' if is_wide else ''}><figcaption>{_escape(caption)}</figcaption>{svg}</figure>"
+    )
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{_escape(title)}</h2>{body}</section>"
+
+
+def _details(values: Mapping[str, Any]) -> str:
+    rows = (f"<tr><th>{_escape(name)}</th><td>{_escape(value)}</td></tr>" for name, value in _flat(values))
+    return f'<div class="scroll"><table>{"".join(rows)}</table></div>'
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    """Nested mappings as dotted names."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield (
+                f"{prefix}{name}",
+                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
+            )
+
+
+def _short(number: float) -> str:
+    for limit, unit in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
+        if number >= limit:
+            return f"{number / (1e3 if unit == 'k' else limit):.1f}{unit}"
+    return f"{number:,.0f}"
+
+
+def _escape(text: str) -> str:
+    return html.escape(text)

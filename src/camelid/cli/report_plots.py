@@ -1,0 +1,137 @@
+"""The report's figures as SVG text that takes its ink from the page, so that one file suits light and dark."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+__all__ = ["MODALITY_COLOURS", "curve", "expert_load", "experts_by_modality", "loss_curves"]
+
+MODALITY_COLOURS = {"text": "#4f7fd9", "image": "#e0862f", "video": "#2f9e77"}
+ACCENT = "#7c5cff"
+# Stand-ins that are swapped for the page's own colours once the SVG is written.
+INK, FAINT = "#010203", "#040506"
+PAGE_COLOURS = {INK: "var(--ink)", FAINT: "var(--line)"}
+HEAT = LinearSegmentedColormap.from_list("heat", ["#7c5cff08", "#7c5cffb0", "#e0457b"])
+MAX_LOAD = 3.0  # times the fair share; above it everything is equally alarming
+NUM_BINS = 80
+# The text stays text, and equal data give equal bytes.
+STYLE: dict[Any, Any] = {"font.size": 9.0, "svg.fonttype": "none", "svg.hashsalt": "camelid"}
+
+
+def loss_curves(steps: Mapping[str, Sequence[int]], losses: Mapping[str, Sequence[float]]) -> str:
+    """One smoothed line per modality over its own steps, the raw values faint behind it. Nats per token."""
+    figure, axes = _figure(6.4, 3.2, "step", "nats per token")
+    for modality, values in losses.items():
+        colour = MODALITY_COLOURS.get(modality, ACCENT)
+        _line(axes, steps[modality], values, colour, label=modality)
+    axes.set_ylim(bottom=0.0)
+    if losses:
+        axes.legend(frameon=False, labelcolor=INK, ncols=3, loc="upper right", handlelength=1.2)
+    return _svg(figure)
+
+
+def curve(steps: Sequence[int], values: Sequence[float], label: str) -> str:
+    """One quantity over the steps, smoothed, the raw values faint behind it."""
+    figure, axes = _figure(3.6, 2.2, "step", label)
+    _line(axes, steps, values, ACCENT)
+    axes.set_ylim(bottom=0.0)
+    return _svg(figure)
+
+
+def expert_load(loads: Float[np.ndarray, "steps experts"], steps: Sequence[int]) -> str:
+    """How busy each expert of one layer was over training, as a multiple of its fair share."""
+    figure, axes = _figure(3.6, 2.2, "step", "expert")
+    extent = (steps[0], max(steps[-1], steps[0] + 1), loads.shape[1] - 0.5, -0.5)
+    _heatmap(axes, _binned(loads).T, extent)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    return _svg(figure)
+
+
+def experts_by_modality(loads: Float[np.ndarray, "modalities experts"], modalities: Sequence[str]) -> str:
+    """Which experts of one layer each kind of document uses, as a multiple of a fair share."""
+    figure, axes = _figure(3.6, 1.5, "expert", "")
+    _heatmap(axes, loads)
+    axes.set_yticks(range(len(modalities)), list(modalities))
+    return _svg(figure)
+
+
+def _figure(width: float, height: float, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    """Sizes in inches; nothing but a base line and a faint grid around what is drawn."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_xlabel(x_label, color=INK)
+        axes.set_ylabel(y_label, color=INK)
+    figure.patch.set_alpha(0.0)
+    axes.set_facecolor("none")
+    axes.tick_params(colors=INK, length=0, labelsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.grid(color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name == "bottom")
+        spine.set_color(FAINT)
+    return figure, axes
+
+
+def _line(axes: Axes, steps: Sequence[int], values: Sequence[float], colour: str, label: str = "") -> None:
+    axes.plot(steps, values, color=colour, alpha=0.22, linewidth=0.7)
+    axes.plot(steps, _smooth(values), color=colour, linewidth=1.8, label=label)
+
+
+def _heatmap(
+    axes: Axes,
+    values: Float[np.ndarray, "rows columns"],
+    extent: tuple[float, float, float, float] | None = None,
+) -> None:
+    image = axes.imshow(
+        values, cmap=HEAT, vmin=0.0, vmax=MAX_LOAD, aspect="auto", interpolation="nearest", extent=extent
+    )
+    axes.grid(visible=False)
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    bar = figure.colorbar(image, ax=axes, ticks=[0, 1, 2, 3], format="%d×", pad=0.02, aspect=12)
+    bar.outline.set_visible(False)
+    bar.ax.set_facecolor("none")
+    bar.ax.tick_params(colors=INK, length=0, labelsize=7)
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """The mean over neighbours on both sides, a fortieth of the run in all; fewer at the ends."""
+    reach = len(values) // 80
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    centres = np.arange(len(values))
+    low, high = np.maximum(centres - reach, 0), np.minimum(centres + reach + 1, len(values))
+    means: list[float] = ((sums[high] - sums[low]) / (high - low)).tolist()
+    return means
+
+
+def _binned(loads: Float[np.ndarray, "steps experts"]) -> Float[np.ndarray, "bins experts"]:
+    """Means over neighbouring steps, so that a long run has no more columns than a short one."""
+    pieces = np.array_split(loads, min(NUM_BINS, len(loads)))
+    return np.stack([piece.mean(axis=0) for piece in pieces])
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    for stand_in, colour in PAGE_COLOURS.items():
+        text = text.replace(stand_in, colour)
+    # Several figures share one page, where an id must be unique.
+    prefix = "f" + hashlib.sha256(text.encode()).hexdigest()[:8]
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\1{prefix}", text)

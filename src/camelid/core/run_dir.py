@@ -1,0 +1,163 @@
+"""What a run leaves on disk. This file alone knows the names.
+
+    <time>-<stage>-<preset>-<config digest>/
+        run.json        status, argv, versions, parents        (schema run/1)
+        config.json     what was configured
+        metrics.jsonl   one line per step
+        report.html
+        checkpoints/step-N/   resumable state; exists once it holds COMPLETE
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from camelid.core.config import Config
+from camelid.core.errors import CheckpointError
+from camelid.core.files import write_text_atomically
+
+__all__ = ["COMPLETE", "RunDir", "RunStatus"]
+
+RunStatus = Literal["running", "finished", "interrupted", "failed"]
+COMPLETE = "COMPLETE"
+STEP_NAME = re.compile(r"step-(\d+)$")
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """One run's folder."""
+
+    path: Path
+
+    @classmethod
+    def create(
+        cls, root: Path, stage: str, preset: str, config: Config, argv: Sequence[str] = (), parents: Sequence[str] = ()
+    ) -> RunDir:
+        """A new folder with run.json and config.json."""
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        name = f"{stamp}-{stage}-{preset}-{config.digest[:8]}"
+        path = root / name
+        for number in range(2, 100):
+            if not path.exists():
+                break
+            path = root / f"{name}-{number}"
+        (path / "checkpoints").mkdir(parents=True)
+        run = cls(path)
+        write_text_atomically(run.config_path, config.to_json())
+        run._write_status(
+            {
+                "schema": "run/1",
+                "status": "running",
+                "stage": stage,
+                "preset": preset,
+                "created": stamp,
+                "argv": list(argv),
+                "parents": list(parents),
+                "git_revision": _git_revision(),
+                "packages": {name: _version(name) for name in ("camelid", "torch", "tokenizers", "pillow")},
+            }
+        )
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunDir:
+        """An existing run; CheckpointError if the folder is none."""
+        run = cls(path)
+        if not (path / "run.json").is_file():
+            raise CheckpointError(f"{path} is not a run: it has no run.json")
+        return run
+
+    @classmethod
+    def newest(cls, root: Path) -> RunDir | None:
+        """The run that was started last among those with a complete checkpoint, or None."""
+        runs = sorted(root.glob("*/run.json"), key=lambda file: file.parent.name, reverse=True)
+        return next((run for file in runs if (run := cls(file.parent)).latest_checkpoint() is not None), None)
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+    def checkpoint_dir(self, step: int) -> Path:
+        """Where the state after `step` steps is, or will be."""
+        return self.path / "checkpoints" / f"step-{step}"
+
+    def checkpoint_steps(self) -> list[int]:
+        """Steps with a complete checkpoint, ascending."""
+        folders = (self.path / "checkpoints").glob("step-*")
+        return sorted(
+            int(match[1])
+            for folder in folders
+            if (match := STEP_NAME.search(folder.name)) and (folder / COMPLETE).is_file()
+        )
+
+    def latest_checkpoint(self) -> Path | None:
+        """The complete checkpoint of the highest step, or None."""
+        steps = self.checkpoint_steps()
+        return self.checkpoint_dir(steps[-1]) if steps else None
+
+    def status(self) -> dict[str, Any]:
+        """The contents of run.json."""
+        values: dict[str, Any] = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        return values
+
+    def set_status(self, status: RunStatus) -> None:
+        """Says in run.json how the run stands."""
+        self._write_status(self.status() | {"status": status})
+
+    def _write_status(self, values: dict[str, Any]) -> None:
+        write_text_atomically(self.path / "run.json", json.dumps(values, indent=2, sort_keys=True) + "\n")
+
+    def append_metrics(self, values: dict[str, Any]) -> None:
+        """Adds one line to metrics.jsonl."""
+        with self.metrics_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All whole lines of metrics.jsonl; a last line that a crash cut short is left out."""
+        if not self.metrics_path.is_file():
+            return []
+        rows = []
+        for line in self.metrics_path.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return rows
+
+    def truncate_metrics(self, last_step: int) -> None:
+        """Forgets steps after `last_step`, which a resumed run will do again."""
+        kept = [json.dumps(row) + "\n" for row in self.metrics() if row["step"] <= last_step]
+        write_text_atomically(self.metrics_path, "".join(kept))
+
+
+def _git_revision() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,44 @@
+"""Counting right answers, with an interval that says how much the count can be trusted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from camelid.core import Config
+
+__all__ = ["Score", "wilson_interval"]
+
+
+def wilson_interval(num_right: int, num_problems: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a proportion; (0, 1) without any problem."""
+    if num_problems == 0:
+        return 0.0, 1.0
+    share = num_right / num_problems
+    centre = share + z * z / (2 * num_problems)
+    spread = z * math.sqrt(share * (1 - share) / num_problems + z * z / (4 * num_problems**2))
+    scale = 1 + z * z / num_problems
+    # Rounding may leave a hair outside the unit interval at shares 0 and 1.
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+@dataclass(frozen=True)
+class Score(Config):
+    """Right answers of one kind of problem; `num_right_blind` counts the blind twin's: same questions, other pictures."""
+
+    kind: str
+    num_problems: int
+    num_right: int
+    num_right_blind: int
+
+    @property
+    def accuracy(self) -> float:
+        return self.num_right / max(self.num_problems, 1)
+
+    @property
+    def blind_accuracy(self) -> float:
+        return self.num_right_blind / max(self.num_problems, 1)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson_interval(self.num_right, self.num_problems)

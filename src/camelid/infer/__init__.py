@@ -1,0 +1,9 @@
+"""Making tokens come out, for any caller.
+
+In: messages and sampling parameters. Out: completions, streams, scores. Must not know: HTTP, rewards.
+"""
+
+from camelid.infer.generator import Generator
+from camelid.infer.sampler import sample
+
+__all__ = ["Generator", "sample"]

@@ -1,0 +1,88 @@
+"""One conversation at a time: prefill, then a token per step, streamed as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from camelid.checkpoint import load_model
+from camelid.core import Completion, FinishReason, Message, ModelInput, SamplingParams, TextPart, Usage
+from camelid.core.errors import InputError
+from camelid.infer.sampler import sample
+from camelid.inputs import ChatFormat, StreamDecoder, Tokenizer
+from camelid.model import KVCache, Llama4
+
+__all__ = ["Generator"]
+
+
+class Generator:
+    """A model that answers messages. Implements core's MessageCompleter and DocumentScorer."""
+
+    def __init__(self, model: Llama4, chat_format: ChatFormat) -> None:
+        self.model = model
+        self.chat_format = chat_format
+        self.tokenizer: Tokenizer = chat_format.tokenizer
+
+    @classmethod
+    def load(cls, directory: Path, dtype: torch.dtype = torch.float32) -> Generator:
+        """From a folder with weights and tokenizer.model beside them."""
+        model = load_model(directory, dtype)
+        tokenizer = Tokenizer.from_file(
+            directory / "tokenizer.model", vocab_size=model.config.text.vocab_size
+        )
+        return cls(model, ChatFormat.for_model(tokenizer, model.config.vision))
+
+    def stream(self, messages: Sequence[Message], sampling: SamplingParams) -> Iterator[str]:
+        """Pieces of the answer as they come; never half a character."""
+        decoder = StreamDecoder(self.tokenizer)
+        for token_id in self._token_ids(self.chat_format.encode(messages, for_generation=True), sampling):
+            if token_id in self.tokenizer.stop_ids:
+                break
+            if piece := decoder.feed(token_id):
+                yield piece
+        if rest := decoder.flush():
+            yield rest
+
+    def complete(self, messages: Sequence[Message], sampling: SamplingParams) -> Completion:
+        """The whole answer at once."""
+        prompt = self.chat_format.encode(messages, for_generation=True)
+        token_ids = list(self._token_ids(prompt, sampling))
+        finish_reason: FinishReason = "length"
+        if token_ids[-1] in self.tokenizer.stop_ids:
+            finish_reason = "stop"
+        content = tuple(token_id for token_id in token_ids if token_id not in self.tokenizer.stop_ids)
+        usage = Usage(len(prompt), len(token_ids))
+        return Completion(self.tokenizer.decode(content), content, finish_reason, usage)
+
+    @torch.inference_mode()
+    def document_nats(self, text: str) -> float:
+        """Sum of -ln p over the document's tokens and its end."""
+        document = self.chat_format.encode_document([TextPart(text)])
+        logits = self.model.logits(self.model(document.token_ids).hidden[:-1])
+        return float(F.cross_entropy(logits.float(), document.token_ids[1:], reduction="sum"))
+
+    def _token_ids(self, prompt: ModelInput, sampling: SamplingParams) -> Iterator[int]:
+        """Generated ids, the stop token included."""
+        limit = self.model.config.text.max_position_embeddings
+        if len(prompt) >= limit:
+            raise InputError(f"the prompt has {len(prompt)} tokens, the context is {limit}")
+        generator = torch.Generator().manual_seed(sampling.seed)
+        cache = KVCache(self.model.config.text)
+        hidden = self._forward(prompt.token_ids, cache, prompt)
+        for _ in range(min(sampling.max_tokens, limit - len(prompt))):
+            with torch.inference_mode():
+                token_id = sample(self.model.logits(hidden[-1]), sampling, generator)
+            yield token_id
+            if token_id in self.tokenizer.stop_ids:
+                return
+            hidden = self._forward(torch.tensor([token_id]), cache)
+
+    @torch.inference_mode()
+    def _forward(
+        self, token_ids: torch.Tensor, cache: KVCache, prompt: ModelInput | None = None
+    ) -> torch.Tensor:
+        tiles, patch_positions = (prompt.tiles, prompt.patch_positions) if prompt else (None, None)
+        return self.model(token_ids, None, tiles, patch_positions, cache).hidden

@@ -1,0 +1,134 @@
+"""Pretraining: text, images and video in one packed sequence, every parameter trained from step 0."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from camelid.checkpoint import model_files
+from camelid.core import Batch, Config
+from camelid.core.errors import ConfigError
+from camelid.core.run_dir import RunDir
+from camelid.data import (
+    AugmentConfig,
+    BatchLoader,
+    JsonlSource,
+    LoaderState,
+    Mixture,
+    ParquetSource,
+    Source,
+    StarterPack,
+    StarterWeights,
+    TextFolderSource,
+    starter_mixture,
+)
+from camelid.inputs import ChatFormat, Tokenizer
+from camelid.model import Llama4, Llama4Config, init_weights
+from camelid.train import Observer, TrainConfig, train
+
+__all__ = ["DataConfig", "PretrainConfig", "chat_format_for", "pretrain"]
+
+
+@dataclass(frozen=True)
+class DataConfig(Config):
+    """What is learnt from. `paths` adds users' own data (.jsonl, .parquet, or a folder of texts) to the starter
+    pack, each with the weight beside it in `path_weights` (default 1); weights are shares of examples."""
+
+    starter: StarterWeights | None = field(default_factory=StarterWeights)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    paths: tuple[str, ...] = ()
+    path_weights: tuple[float, ...] = ()
+    batch_tokens: int = 4096
+    max_document_tokens: int = 512
+
+
+@dataclass(frozen=True)
+class PretrainConfig(Config):
+    """One pretraining run, whole. `tokenizer` is a path, or empty for the starter pack's vocabulary."""
+
+    preset: str
+    model: Llama4Config
+    train: TrainConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    tokenizer: str = ""
+    seed: int = 0
+
+
+def pretrain(
+    config: PretrainConfig,
+    *,
+    run_root: Path = Path("runs"),
+    resume: RunDir | None = None,
+    observers: Sequence[Observer] = (),
+    on_start: Callable[[RunDir, Llama4, ChatFormat], None] | None = None,
+) -> RunDir:
+    """Trains a model from random weights, or goes on with `resume`; returns the run's folder.
+
+    `on_start` is told the run, the live model and its chat format before the first step. ConfigError when the
+    resumed run was configured differently.
+    """
+    if resume is not None and PretrainConfig.load(resume.config_path) != config:
+        raise ConfigError(f"{resume.path} was configured differently: its digest is not {config.digest[:8]}")
+    chat_format = chat_format_for(config)
+    mixture = _mixture(config.data, config.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = init_weights(Llama4(config.model), config.seed).to(device)
+    run = resume or RunDir.create(run_root, "pretrain", config.preset, config, sys.argv)
+    files: dict[str, str | bytes] = dict(model_files(config.model, chat_format.tokenizer.num_special_tokens))
+    files["tokenizer.model"] = tokenizer_path(config).read_bytes()
+
+    def open_loader(state: Mapping[str, Any] | None) -> Iterable[tuple[Batch, LoaderState]]:
+        return BatchLoader(
+            mixture,
+            chat_format,
+            config.data.batch_tokens,
+            config.seed,
+            config.data.max_document_tokens,
+            LoaderState.start() if state is None else LoaderState.from_dict(dict(state)),
+        )
+
+    if on_start is not None:
+        on_start(run, model, chat_format)
+    train(model, open_loader, config.train, run, model_files=files, observers=observers)
+    return run
+
+
+def tokenizer_path(config: PretrainConfig) -> Path:
+    """The file that the run's vocabulary comes from."""
+    return Path(config.tokenizer or str(resources.files("camelid.starter") / "tokenizer.model"))
+
+
+def chat_format_for(config: PretrainConfig) -> ChatFormat:
+    """The chat format of the run's tokenizer and model; ConfigError when their vocabularies differ."""
+    path = tokenizer_path(config)
+    tokenizer = Tokenizer.from_file(path, vocab_size=config.model.text.vocab_size)
+    return ChatFormat.for_model(tokenizer, config.model.vision)
+
+
+def _mixture(config: DataConfig, seed: int) -> Mixture:
+    weights: dict[Source, float] = {}
+    if config.starter is not None:
+        starter = starter_mixture(StarterPack.open(), config.starter, augment=config.augment, seed=seed)
+        weights = {source: starter.shares[source.name] for source in starter.sources}
+    shares = config.path_weights or (1.0,) * len(config.paths)
+    if len(shares) != len(config.paths):
+        raise ConfigError(f"{len(config.paths)} paths but {len(shares)} path_weights")
+    for path, share in zip(map(Path, config.paths), shares, strict=True):
+        weights[_source(path)] = share
+    return Mixture(weights)
+
+
+def _source(path: Path) -> Source:
+    if path.is_dir():
+        return TextFolderSource(path)
+    if path.suffix == ".jsonl":
+        return JsonlSource(path)
+    if path.suffix == ".parquet":
+        return ParquetSource(path)
+    raise ConfigError(f"{path}: expected a .jsonl file, a .parquet file or a folder of texts")

@@ -1,0 +1,198 @@
+"""The resumable training loop of any stage.
+
+One round: take batches with the loader state that follows them → step → metrics.jsonl → observers → maybe a
+checkpoint. Killed anywhere and resumed, it repeats the steps since the last checkpoint bit for bit, as long as
+progress counts steps; with a time budget, progress also depends on the clock.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import FrameType
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from camelid.checkpoint.train_state import TrainState, load_train_state, save_train_state
+from camelid.core import Batch, Config
+from camelid.core.errors import ConfigError, TrainingError
+from camelid.core.run_dir import RunDir
+from camelid.model import Llama4
+from camelid.train.balance import BalanceConfig, Balancer, selection_biases
+from camelid.train.optimizer import OptimizerConfig, Optimizers
+from camelid.train.schedule import WarmupStableDecay
+from camelid.train.step import Precision, StepMetrics, train_step
+
+__all__ = ["LoaderState", "Observer", "TrainConfig", "train"]
+
+BIAS = "|selection_bias"
+Observer = Callable[[StepMetrics], None]
+
+
+@runtime_checkable
+class LoaderState(Protocol):
+    """What the loop must know of a loader's state: it goes into JSON."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class TrainConfig(Config):
+    """`max_minutes` ends a run early with its schedule finished; 0 means that only steps count."""
+
+    steps: int
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: WarmupStableDecay = field(default_factory=WarmupStableDecay)
+    balance: BalanceConfig = field(default_factory=BalanceConfig)
+    micro_batches: int = 1
+    precision: Precision = "bf16"
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+    max_minutes: float = 0.0
+    max_bad_steps: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "micro_batches", "checkpoint_every", "keep_checkpoints", "max_bad_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+def train(
+    model: Llama4,
+    open_loader: Callable[[Mapping[str, Any] | None], Iterable[tuple[Batch, LoaderState]]],
+    config: TrainConfig,
+    run: RunDir,
+    *,
+    model_files: Mapping[str, str | bytes],
+    observers: Sequence[Observer] = (),
+) -> None:
+    """Trains `model` in place from the run's last complete checkpoint, or from the start if there is none.
+
+    `open_loader` gets the state to go on from, or None. `model_files` are stored in every checkpoint so that it
+    can be loaded as a model. On SIGTERM and Ctrl-C the step is finished and saved first. Raises TrainingError
+    after `max_bad_steps` steps in a row without a finite loss.
+    """
+    optimizers, balancer = Optimizers(model, config.optimizer), Balancer(config.balance)
+    start, loader_state, seconds_before = _resume(model, optimizers, run)
+    step, num_bad, progress = start, 0, 0.0
+    began = time.monotonic() - seconds_before
+    state: LoaderState | None = None
+
+    def save() -> None:
+        assert state is not None
+        _save(run, step, model, optimizers, state, time.monotonic() - began, model_files)
+        for old in run.checkpoint_steps()[: -config.keep_checkpoints]:
+            shutil.rmtree(run.checkpoint_dir(old))
+
+    run.set_status("running")
+    model.train()
+    batches = iter(open_loader(loader_state))
+    with _stop_signal() as is_stopping:
+        while step < config.steps and progress < 1 and not is_stopping():
+            micro_batches = []
+            for _ in range(config.micro_batches):
+                batch, state = next(batches)
+                micro_batches.append(batch)
+            progress = _progress(config, step, time.monotonic() - began)
+            metrics = train_step(
+                model,
+                micro_batches,
+                optimizers,
+                balancer,
+                step=step + 1,
+                progress=progress,
+                lr_multiplier=config.schedule(progress),
+                precision=config.precision,
+            )
+            step += 1
+            skipped = state.to_dict().get("skipped", {}) if state is not None else {}
+            metrics = replace(metrics, num_skipped_examples=sum(skipped.values()))
+            run.append_metrics(metrics.to_dict())
+            for observe in observers:
+                observe(metrics)
+            num_bad = num_bad + 1 if metrics.is_skipped else 0
+            if num_bad >= config.max_bad_steps:
+                run.set_status("failed")
+                raise TrainingError(
+                    f"step {step}: loss {metrics.loss}, gradient norm {metrics.grad_norm}, {num_bad} steps in a "
+                    f"row; the last good checkpoint is {run.latest_checkpoint()}"
+                )
+            if step % config.checkpoint_every == 0:
+                save()
+        was_stopped = is_stopping() and step < config.steps
+    if step > start and not run.checkpoint_dir(step).exists():
+        save()
+    run.set_status("interrupted" if was_stopped else "finished")
+    model.eval()
+
+
+def _progress(config: TrainConfig, step: int, seconds: float) -> float:
+    """How much of the run is done when this step begins, by steps or by the clock, whichever is further."""
+    by_clock = seconds / (60 * config.max_minutes) if config.max_minutes else 0.0
+    return min(1.0, max((step + 1) / config.steps, by_clock))
+
+
+def _resume(
+    model: Llama4, optimizers: Optimizers, run: RunDir
+) -> tuple[int, Mapping[str, Any] | None, float]:
+    directory = run.latest_checkpoint()
+    if directory is None:
+        run.truncate_metrics(0)
+        return 0, None, 0.0
+    saved = load_train_state(directory)
+    step = int(saved.loader["step"])
+    model.load_state_dict(dict(saved.model))
+    biases = {name: tensor for name, tensor in saved.optimizer.items() if name.endswith(BIAS)}
+    for layer, bias in selection_biases(model).items():
+        bias.copy_(biases.get(f"{layer}{BIAS}", torch.zeros_like(bias)))
+    optimizers.load_state_tensors({k: v for k, v in saved.optimizer.items() if k not in biases})
+    torch.set_rng_state(saved.rng["torch"])
+    run.truncate_metrics(step)
+    return step, saved.loader["loader"], float(saved.loader["seconds"])
+
+
+def _save(
+    run: RunDir,
+    step: int,
+    model: Llama4,
+    optimizers: Optimizers,
+    loader_state: LoaderState,
+    seconds: float,
+    model_files: Mapping[str, str | bytes],
+) -> None:
+    biases = {f"{layer}{BIAS}": bias for layer, bias in selection_biases(model).items() if bool(bias.any())}
+    state = TrainState(
+        model=model.state_dict(),
+        optimizer=optimizers.state_tensors() | biases,
+        rng={"torch": torch.get_rng_state()},
+        loader={"step": step, "seconds": seconds, "loader": loader_state.to_dict()},
+    )
+    save_train_state(run.checkpoint_dir(step), state, model_files)
+
+
+@contextmanager
+def _stop_signal() -> Iterator[Callable[[], bool]]:
+    """Inside, SIGTERM and the first Ctrl-C only raise a flag; a second Ctrl-C interrupts as usual."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    received: list[int] = []
+    old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    for number in old:
+        signal.signal(number, note)
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

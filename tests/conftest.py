@@ -1,0 +1,35 @@
+"""Tiny members of the herd, and a seed."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+
+from camelid.model import Llama4, Llama4Config
+from camelid.testing.tiny import TinyKind, tiny_config, tiny_model
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(params=get_args(TinyKind))
+def kind(request: pytest.FixtureRequest) -> TinyKind:
+    """Each kind of tiny model in turn."""
+    chosen: TinyKind = request.param
+    return chosen
+
+
+@pytest.fixture
+def config(kind: TinyKind) -> Llama4Config:
+    """A text-only config of that kind."""
+    return tiny_config(kind)
+
+
+@pytest.fixture
+def model(kind: TinyKind) -> Llama4:
+    """A text-only model of that kind."""
+    return tiny_model(kind)
