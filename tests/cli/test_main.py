@@ -14,7 +14,6 @@ from camelid.cli import model_choice
 from camelid.cli.generate import attachments_in_order
 from camelid.cli.main import main
 from camelid.core import ImagePart, TextPart, VideoPart
-from camelid.core.errors import CheckpointError
 from camelid.testing import ScriptedGenerator
 
 
@@ -115,11 +114,6 @@ def test_our_own_mistakes_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(model_choice, "load_model", broken)
     with pytest.raises(ZeroDivisionError):
         main(["generate", "hi"])
-
-
-def test_a_model_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="neither a run"):
-        model_choice.choose_model(tmp_path)
 
 
 def test_order_survives_both_ways_of_writing_a_flag() -> None:

@@ -115,7 +115,7 @@ def test_on_white_is_exact() -> None:
 
 
 def test_cut_out_keeps_white_inside() -> None:
-    picture = on_white(disc("blue"))
+    picture = on_white(disc("blue"), 64)
     ImageDraw.Draw(picture).rectangle((28, 28, 36, 36), fill="white")
     alpha = np.asarray(cut_out(picture).getchannel("A"))
     assert alpha[0, 0] == 0 and alpha[32, 32] == 255 and alpha[20, 32] == 255

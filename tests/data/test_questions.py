@@ -14,6 +14,7 @@ from PIL import Image
 
 from camelid.core.errors import DataError
 from camelid.core.messages import ImagePart, Part, TextPart, VideoPart
+from camelid.data.augment import PICTURE_SIZE as SIZE
 from camelid.data.example import Conversation, Document, Example
 from camelid.data.loader import example_rng
 from camelid.data.mixture import Mixture
@@ -97,10 +98,13 @@ def test_conversations_have_a_form_that_teaches(mixture: Mixture) -> None:
             assert all(isinstance(part, TextPart) for part in later)
             for answer in answers(example):
                 assert answer and answer == answer.strip()
-                assert source.name == "prose" or not answer.endswith(".")
+                assert source.name in ("prose", "glosses") or not answer.endswith(".")
             for part in parts_of(example):
                 if isinstance(part, ImagePart):
-                    assert part.source.mode == "RGB" and part.source.size in ((64, 64), (128, 128))
+                    assert part.source.mode == "RGB" and part.source.size in (
+                        (SIZE, SIZE),
+                        (2 * SIZE, 2 * SIZE),
+                    )
                 if isinstance(part, VideoPart):
                     times = [frame.time_seconds for frame in part.source]
                     assert 4 <= len(times) <= 6 and times == sorted(set(times))
@@ -114,11 +118,11 @@ def test_nothing_held_out_can_be_drawn(
 
     def note_drawing(drawing: Drawing) -> Image.Image:
         opened.add(("drawing", drawing.concept, drawing.style))
-        return Image.new("RGBA", (64, 64), "red")
+        return Image.new("RGBA", (SIZE, SIZE), "red")
 
     def note_clip(clip: Clip) -> tuple[Image.Image, ...]:
         opened.add(("clip", clip.concept, ""))
-        return (Image.new("RGBA", (64, 64), "red"),) * 8
+        return (Image.new("RGBA", (SIZE, SIZE), "red"),) * 8
 
     monkeypatch.setattr(cast_module, "_pixels", note_drawing)
     monkeypatch.setattr(clips_module, "_cut_out_frames", note_clip)
@@ -228,7 +232,7 @@ def test_scenes_show_as_many_figures_as_they_say(cast: Cast) -> None:
         assert num_figures(scene.picture) == len(scene.objects)
         boxes = [placed.box for placed in scene.objects]
         for number, (left, top, right, bottom) in enumerate(boxes):
-            assert 0 <= left < right <= 64 and 0 <= top < bottom <= 64
+            assert 0 <= left < right <= SIZE and 0 <= top < bottom <= SIZE
             assert all(right < o[0] or o[2] < left or bottom < o[1] or o[3] < top for o in boxes[:number])
 
 
@@ -238,7 +242,7 @@ def test_scenes_show_things_where_and_in_the_colours_they_say(cast: Cast) -> Non
         for placed in scene.objects:
             left, top, right, bottom = placed.box
             x, y = (left + right) / 2, (top + bottom) / 2
-            assert (int(y // (64 / 3)), int(x // (64 / 3))) == (placed.row, placed.column)
+            assert (int(y // (SIZE / 3)), int(x // (SIZE / 3))) == (placed.row, placed.column)
             if placed.name not in ("ring", "heart"):
                 distances = {
                     name: np.abs(pixels[round(y), round(x)] - value).max() for name, value in COLOURS.items()

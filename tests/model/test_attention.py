@@ -49,7 +49,7 @@ def test_a_chunk_is_a_document_of_its_own_without_global_layers() -> None:
     token_ids = tiny_input(model.config, 48).token_ids
     with torch.no_grad():
         whole, second = model(token_ids).hidden, model(token_ids[16:32]).hidden
-    torch.testing.assert_close(whole[16:32], second, atol=1e-5, rtol=0)  # measured: 1.4e-6
+    torch.testing.assert_close(whole[16:32], second, atol=1e-5, rtol=0)  # measured: 4.8e-7
 
 
 def run_attention(attention: Attention, config: TextConfig, x: Tensor) -> Tensor:

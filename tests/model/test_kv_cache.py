@@ -14,7 +14,7 @@ from camelid.testing.tiny import TinyKind, tiny_input, tiny_model
 
 NUM_TOKENS = 53  # three chunks of 16 and a bit
 CHUNK_BYTES = 2 * 16 * 2 * 16 * 4  # keys and values, 16 positions, 2 heads of 16 features, fp32
-TOLERANCE = 2e-5  # measured: 3.8e-6 on hidden states of size 4, fp32
+TOLERANCE = 2e-5  # measured: 2.3e-6 on hidden states of size 4, fp32
 
 STEPS = {
     "ones": [1] * NUM_TOKENS,
@@ -54,7 +54,7 @@ def test_steps_equal_one_forward(model: Llama4, steps: list[int]) -> None:
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(1, 37), min_size=1, max_size=8))
 @torch.no_grad()
 def test_any_steps_equal_one_forward(steps: list[int]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from camelid.ops import dense_experts, routed_experts, swiglu
 
 HIDDEN, FFN = 12, 20
-TOLERANCE = 2e-5  # measured: 9.5e-7 forward, 3.8e-6 gradients (of size 10), fp32
+TOLERANCE = 1e-5  # fp32; measured: 1.9e-6 over forward and gradients, of size 10
 
 
 def random_case(expert_ids: Tensor, num_experts: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -88,7 +88,9 @@ def test_scores_scale_the_input() -> None:
 
     for token, (index,) in enumerate(expert_ids.tolist()):
         score = scores[token]
-        torch.testing.assert_close(out[token].double(), expert(score * x[token], index), atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            out[token].double(), expert(score * x[token], index), atol=1e-6, rtol=0
+        )  # measured: 7.6e-8
         assert (out[token] - score * expert(x[token], index)).abs().max() > 0.05
 
 

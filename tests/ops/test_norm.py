@@ -9,7 +9,7 @@ from camelid.ops import compute_dtype, layer_norm, rms_norm
 from camelid.ops.norm import plain_rms_norm
 
 EPS = 1e-5
-TOLERANCE = 2e-6  # measured: 4.8e-7 on values of size 4, fp32
+TOLERANCE = 2e-6  # fp32; measured: 4.8e-7 on values and gradients of size 5
 
 
 @pytest.mark.parametrize("has_weight", [True, False])
@@ -27,7 +27,7 @@ def test_rms_norm_equals_its_twin_and_torch(shape: tuple[int, ...], has_weight: 
     ):
         torch.testing.assert_close(ours, twin, atol=TOLERANCE, rtol=0)
         expected = torch.autograd.grad(twin, leaves, upstream)
-        torch.testing.assert_close(gradients, expected, atol=10 * TOLERANCE, rtol=0)
+        torch.testing.assert_close(gradients, expected, atol=TOLERANCE, rtol=0)
 
 
 def test_rms_norm_of_zeros_is_zero_with_a_finite_gradient() -> None:

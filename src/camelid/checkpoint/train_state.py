@@ -1,9 +1,9 @@
 """Resumable training state on disk: all there, checked by digest, or not there at all.
 
-    step-N/  model.safetensors  optim.safetensors  rng.safetensors  loader.json  + model files  COMPLETE
+step-N/  model.safetensors  optim.safetensors  rng.safetensors  loader.json  + model files  COMPLETE
 
-The folder is written under a temporary name and renamed when COMPLETE, which lists every file's sha256, is in
-it. The model files make the folder loadable as a model as well.
+The folder is written under a temporary name and renamed when COMPLETE, which lists every file's sha256 and size,
+is in it. The model files make the folder loadable as a model as well.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from camelid.core.run_dir import COMPLETE
 
 __all__ = ["TrainState", "load_train_state", "save_train_state"]
 
+HEADROOM = 1.02  # for headers and the small files
 MODEL, OPTIMIZER, RNG, LOADER = "model.safetensors", "optim.safetensors", "rng.safetensors", "loader.json"
 
 
@@ -41,20 +42,27 @@ class TrainState:
 
 
 def save_train_state(directory: Path, state: TrainState, model_files: Mapping[str, str | bytes]) -> None:
-    """Writes `directory`, which must not exist. CheckpointError when the disk is full; then nothing is left."""
-    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
-    needed = sum(tensor.nbytes for group in (state.model, state.optimizer) for tensor in group.values())
+    """Writes `directory`, which must not be a complete checkpoint yet.
+
+    CheckpointError with the bytes needed and free when the disk is full; then other checkpoints are untouched and
+    nothing of this one is left. A run has one writer: what an earlier one left half written is removed.
+    """
+    assert not (directory / COMPLETE).exists(), f"{directory} is complete: nothing is changed afterwards"
     directory.parent.mkdir(parents=True, exist_ok=True)
+    for half_written in (directory, *directory.parent.glob(".step-*.tmp")):
+        shutil.rmtree(half_written, ignore_errors=True)
+    needed = sum(tensor.nbytes for group in (state.model, state.optimizer) for tensor in group.values())
     free = shutil.disk_usage(directory.parent).free
-    if free < needed * 1.02:
+    if free < needed * HEADROOM:
         raise CheckpointError(f"{directory}: needs {needed:,} bytes, the disk has {free:,} free")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = directory.with_name(f".{directory.name}.tmp")
     temporary.mkdir()
     try:
         digests: dict[str, str] = {}
+        sizes: dict[str, int] = {}
 
         def write(name: str, data: bytes) -> None:
-            digests[name] = sha256_of_bytes(data)
+            digests[name], sizes[name] = sha256_of_bytes(data), len(data)
             with (temporary / name).open("wb") as file:
                 file.write(data)
                 file.flush()
@@ -66,15 +74,17 @@ def save_train_state(directory: Path, state: TrainState, model_files: Mapping[st
         write(LOADER, json.dumps(state.loader, indent=2).encode())
         for name, content in model_files.items():
             write(name, content.encode() if isinstance(content, str) else content)
-        write(COMPLETE, json.dumps({"schema": "checkpoint/1", "sha256": dict(digests)}, indent=2).encode())
+        marker = {"schema": "checkpoint/1", "sha256": digests, "bytes": sizes}
+        write(COMPLETE, json.dumps(marker, indent=2).encode())
         sync_directory(temporary)
         temporary.rename(directory)
         sync_directory(directory.parent)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            free = shutil.disk_usage(directory.parent).free
-            raise CheckpointError(f"{directory}: the disk is full ({needed:,} bytes needed, {free:,} free)") from error
-        raise
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise CheckpointError(
+            f"{directory}: the disk is full: {needed:,} bytes needed, {free:,} were free"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -86,18 +96,32 @@ def _pack(tensors: Mapping[str, Tensor]) -> bytes:
 
 def load_train_state(directory: Path) -> TrainState:
     """Reads what `save_train_state` wrote; CheckpointError names any file that is missing or was changed."""
-    marker = directory / COMPLETE
-    if not marker.is_file():
-        raise CheckpointError(f"{directory} is not a complete checkpoint: it has no {COMPLETE}")
-    for name, digest in json.loads(marker.read_text(encoding="utf-8"))["sha256"].items():
+    marker = _read_marker(directory / COMPLETE)
+    for name in marker["sha256"].keys() | {MODEL, OPTIMIZER, RNG, LOADER}:
         path = directory / name
         if not path.is_file():
             raise CheckpointError(f"{path} is missing")
-        found = sha256_of_file(path)
-        if found != digest:
+        size, expected_size = path.stat().st_size, marker["bytes"].get(name)
+        if expected_size is not None and size != expected_size:
+            raise CheckpointError(f"{path} has {size:,} bytes, expected {expected_size:,}")
+        digest, expected_digest = sha256_of_file(path), marker["sha256"].get(name)
+        if digest != expected_digest:
             raise CheckpointError(
-                f"{path} ({path.stat().st_size:,} bytes) was changed: sha256 {found}, expected {digest}"
+                f"{path} ({size:,} bytes) was changed: sha256 {digest}, expected {expected_digest}"
             )
     tensors = {name: load((directory / name).read_bytes()) for name in (MODEL, OPTIMIZER, RNG)}
     loader = json.loads((directory / LOADER).read_text(encoding="utf-8"))
     return TrainState(tensors[MODEL], tensors[OPTIMIZER], tensors[RNG], loader)
+
+
+def _read_marker(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.is_file():
+        raise CheckpointError(f"{path.parent} is not a complete checkpoint: it has no {COMPLETE}")
+    try:
+        marker = json.loads(path.read_text(encoding="utf-8"))
+        return {"sha256": dict(marker["sha256"]), "bytes": dict(marker.get("bytes", {}))}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        size = path.stat().st_size
+        raise CheckpointError(
+            f"{path} ({size:,} bytes) does not list the checkpoint's files: {error}"
+        ) from error

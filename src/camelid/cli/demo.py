@@ -26,11 +26,7 @@ from camelid.stages.pretrain import PretrainConfig, pretrain
 __all__ = ["run_demo"]
 
 TITLE = "A nano Scout learns to read, to see and to watch"
-WATCHED = (
-    ("name it, style never seen", 2),
-    ("what colour, new scene", 1),
-    ("name it, clip never seen", 1),
-)
+WATCHED = (("name-unseen-style", 2), ("colour-new-scene", 1), ("name-unseen-clip", 1))
 NUM_FINAL = 8  # of each kind
 
 
@@ -39,8 +35,9 @@ def run_demo(minutes: float, run_root: Path, report_path: Path) -> int:
     console = Console()
     recipe = RECIPES["demo"]()
     config = recipe.replace(train=recipe.train.replace(max_minutes=minutes))
-    pack = StarterPack.open()
-    watched = [problem for name, count in WATCHED for problem in _problems(pack, name, count)]
+    with console.status("reading the starter data"):
+        pack = StarterPack.open()
+        watched = [problem for name, count in WATCHED for problem in _problems(pack, name, count)]
     with open_view(TITLE, console) as view:
         interview = Interview(watched, view.answers)
         run = pretrain(
@@ -59,8 +56,11 @@ def run_demo(minutes: float, run_root: Path, report_path: Path) -> int:
 
 
 def _problems(pack: StarterPack, name: str, count: int) -> list[Problem]:
-    """Under the name that the score has."""
-    return [dataclasses.replace(problem, kind=name) for problem in problem_set(name, pack, count)]
+    """Each told as what its set is called."""
+    return [
+        dataclasses.replace(problem, kind=name.replace("-", " "))
+        for problem in problem_set(name, pack, count)
+    ]
 
 
 def _results(items: Sequence[GalleryItem]) -> Table:

@@ -10,7 +10,7 @@ import tyro
 
 from camelid.cli.commands import Chat, Data, Demo, Eval, Generate, Pretrain
 
-__all__ = ["main"]
+__all__ = ["main", "parse"]
 
 Command = Pretrain | Generate | Chat | Demo | Data | Eval
 DESCRIPTION = "The whole Llama 4 system: train it, talk to it, judge it. New here? `camelid demo`."
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if words[:1] == ["pretrain"] and words[1:2] and not words[1].startswith("-"):
             return _pretrain_by_recipe(words[1], words[2:])
-        command = _parse(words or ["--help"])
+        command = parse(words or ["--help"])
         if isinstance(command, Generate):
             return command.run(words)
         return command.run()
@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(error)
 
 
-def _parse(words: Sequence[str]) -> Command:
+def parse(words: Sequence[str]) -> Command:
+    """The command that the words mean; a mistake among them ends the program with an explanation."""
     command: Command = tyro.cli(Command, prog="camelid", description=DESCRIPTION, args=words)
     return command
 

@@ -35,16 +35,15 @@ def choose_model(named: Path | None, run_root: Path = RUN_ROOT) -> Path:
     CheckpointError where there is nothing to load.
     """
     if named is not None:
-        found = _model_below(named)
+        found = named if is_model_dir(named) else RunDir(named).latest_checkpoint()
         if found is None:
             raise CheckpointError(
-                f"{named}: neither a run with a finished checkpoint, nor a checkpoint, nor a model"
+                f"{named}: neither a run with a finished checkpoint nor a folder with a model"
             )
         return found
-    runs = sorted((path for path in run_root.glob("*") if path.is_dir()), key=lambda path: path.name)
-    for run_dir in reversed(runs):
-        if (found := _model_below(run_dir)) is not None:
-            return found
+    newest = RunDir.newest(run_root)
+    if newest is not None and (found := newest.latest_checkpoint()) is not None:
+        return found
     if not is_model_dir(SHIPPED_MODEL):
         raise CheckpointError(
             f"no finished checkpoint below {run_root}/ and no shipped weights: train a model with `camelid demo`"

@@ -12,14 +12,15 @@ from camelid.data.starter import StarterPack
 __all__ = ["PROBLEM_SETS", "problem_set"]
 
 PROBLEM_SETS: dict[str, Callable[[StarterPack, int], list[Problem]]] = {
-    "name it, style never seen": held_out.naming_held_out_style,
-    "which of these, style never seen": held_out.which_of_held_out_style,
-    "kind of thing, concept never seen": held_out.category_held_out_concepts,
-    "how many, new scene": lambda pack, count: held_out.scenes(pack, count, "count"),
-    "what colour, new scene": lambda pack, count: held_out.scenes(pack, count, "colour"),
-    "where, new scene": lambda pack, count: held_out.scenes(pack, count, "where"),
-    "what happens, new clip": held_out.motion_scenes,
-    "name it, clip never seen": held_out.clip_naming,
+    "name-unseen-style": held_out.naming_held_out_style,
+    "choice-unseen-style": held_out.which_of_held_out_style,
+    "category-unseen-concept": held_out.category_held_out_concepts,
+    "count-new-scene": lambda pack, count: held_out.scenes(pack, count, "count"),
+    "colour-new-scene": lambda pack, count: held_out.scenes(pack, count, "colour"),
+    "place-new-scene": lambda pack, count: held_out.scenes(pack, count, "where"),
+    "relation-new-scene": lambda pack, count: held_out.scenes(pack, count, "relation"),
+    "motion-new-clip": held_out.motion_scenes,
+    "name-unseen-clip": held_out.clip_naming,
 }
 
 

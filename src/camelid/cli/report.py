@@ -45,8 +45,8 @@ class Report:
             _section("What it says about what it has never seen", _gallery(self.gallery)),
             _section("Learning", _learning(self.metrics)),
             _section("Experts", _experts(self.metrics)),
-            _section("Configuration", _details(self.config)),
-            _section("Environment", _details(self.environment)),
+            _section("Configuration", _table(_flat(self.config))),
+            _section("Environment", _table(_flat(self.environment))),
         ]
         command = f"<p>Talk to it: <code>{_escape(self.chat_command)}</code></p>" if self.chat_command else ""
         return (
@@ -161,9 +161,8 @@ def _gallery(items: Sequence[GalleryItem]) -> str:
         return "<p>Nothing was asked.</p>"
     right = Counter(item.kind for item in items if item.is_right)
     asked = Counter(item.kind for item in items)
-    counts = ", ".join(f"{kind} {right[kind]} of {number}" for kind, number in sorted(asked.items()))
-    cards = "".join(_card(item) for item in sorted(items, key=lambda item: item.kind))
-    return f'<p>Right: {_escape(counts)}.</p><div class="cards">{cards}</div>'
+    counts = {kind: f"{right[kind]} of {number}" for kind, number in asked.items()}
+    return f'{_table(counts.items())}<div class="cards">{"".join(map(_card, items))}</div>'
 
 
 def _card(item: GalleryItem) -> str:
@@ -200,9 +199,9 @@ def _section(title: str, body: str) -> str:
     return f"<section><h2>{_escape(title)}</h2>{body}</section>"
 
 
-def _details(values: Mapping[str, Any]) -> str:
-    rows = (f"<tr><th>{_escape(name)}</th><td>{_escape(value)}</td></tr>" for name, value in _flat(values))
-    return f'<div class="scroll"><table>{"".join(rows)}</table></div>'
+def _table(rows: Iterable[tuple[str, str]]) -> str:
+    cells = (f"<tr><th>{_escape(name)}</th><td>{_escape(value)}</td></tr>" for name, value in rows)
+    return f'<div class="scroll"><table>{"".join(cells)}</table></div>'
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

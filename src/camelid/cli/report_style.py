@@ -37,7 +37,7 @@ article.wrong { border-top-color: var(--wrong); } article p { margin: 0.2rem 0.8
 .answer { color: var(--ink); font-weight: 600; } .answer span { color: var(--right); }
 .wrong .answer span { color: var(--wrong); } .truth { font-size: 0.85rem; }
 article .kind { font-size: 0.72rem; letter-spacing: 0.04em; text-transform: uppercase; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: 0.85rem; }
+.scroll { overflow-x: auto; margin-bottom: 1rem; } table { border-collapse: collapse; font-size: 0.85rem; }
 th, td { text-align: left; padding: 0.2rem 1.2rem 0.2rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 400; color: var(--soft); white-space: nowrap; } td { font-variant-numeric: tabular-nums; }
 """

@@ -12,7 +12,7 @@ from camelid.train.step import StepMetrics
 
 __all__ = ["TrainingRecord", "spoken_seconds"]
 
-WINDOW_STEPS = 20
+WINDOW_STEPS = 10
 
 
 @dataclass

@@ -1,11 +1,11 @@
 """What a run leaves on disk. This file alone knows the names.
 
-    <time>-<stage>-<preset>-<config digest>/
-        run.json        status, argv, versions, parents        (schema run/1)
-        config.json     what was configured
-        metrics.jsonl   one line per step
-        report.html
-        checkpoints/step-N/   resumable state; exists once it holds COMPLETE
+<time>-<stage>-<preset>-<config digest>/
+    run.json        status, argv, versions, parents        (schema run/1)
+    config.json     what was configured
+    metrics.jsonl   one line per step
+    report.html
+    checkpoints/step-N/   resumable state; exists once it holds COMPLETE
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ __all__ = ["COMPLETE", "RunDir", "RunStatus"]
 
 RunStatus = Literal["running", "finished", "interrupted", "failed"]
 COMPLETE = "COMPLETE"
-STEP_NAME = re.compile(r"step-(\d+)$")
+STEP_NAME = re.compile(r"step-(\d+)")
+PACKAGES = ("camelid", "torch", "tokenizers", "pillow")
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,20 @@ class RunDir:
 
     @classmethod
     def create(
-        cls, root: Path, stage: str, preset: str, config: Config, argv: Sequence[str] = (), parents: Sequence[str] = ()
+        cls,
+        root: Path,
+        stage: str,
+        preset: str,
+        config: Config,
+        argv: Sequence[str] = (),
+        parents: Sequence[str] = (),
     ) -> RunDir:
-        """A new folder with run.json and config.json."""
+        """A new folder with run.json and config.json; runs of one second get numbers from 2 on."""
         stamp = time.strftime("%Y%m%d-%H%M%S")
         name = f"{stamp}-{stage}-{preset}-{config.digest[:8]}"
-        path = root / name
-        for number in range(2, 100):
-            if not path.exists():
-                break
-            path = root / f"{name}-{number}"
-        (path / "checkpoints").mkdir(parents=True)
-        run = cls(path)
+        root.mkdir(parents=True, exist_ok=True)
+        run = cls(_make_new_folder(root, name))
+        (run.path / "checkpoints").mkdir()
         write_text_atomically(run.config_path, config.to_json())
         run._write_status(
             {
@@ -62,7 +65,7 @@ class RunDir:
                 "argv": list(argv),
                 "parents": list(parents),
                 "git_revision": _git_revision(),
-                "packages": {name: _version(name) for name in ("camelid", "torch", "tokenizers", "pillow")},
+                "packages": {package: _version(package) for package in PACKAGES},
             }
         )
         return run
@@ -83,14 +86,17 @@ class RunDir:
 
     @property
     def config_path(self) -> Path:
+        """What the run was configured with."""
         return self.path / "config.json"
 
     @property
     def metrics_path(self) -> Path:
+        """One JSON object per step, in order."""
         return self.path / "metrics.jsonl"
 
     @property
     def report_path(self) -> Path:
+        """The run as a page."""
         return self.path / "report.html"
 
     def checkpoint_dir(self, step: int) -> Path:
@@ -103,7 +109,7 @@ class RunDir:
         return sorted(
             int(match[1])
             for folder in folders
-            if (match := STEP_NAME.search(folder.name)) and (folder / COMPLETE).is_file()
+            if (match := STEP_NAME.fullmatch(folder.name)) and (folder / COMPLETE).is_file()
         )
 
     def latest_checkpoint(self) -> Path | None:
@@ -124,7 +130,7 @@ class RunDir:
         write_text_atomically(self.path / "run.json", json.dumps(values, indent=2, sort_keys=True) + "\n")
 
     def append_metrics(self, values: dict[str, Any]) -> None:
-        """Adds one line to metrics.jsonl."""
+        """Adds one line to metrics.jsonl. It survives a killed process; a power cut may take the last ones."""
         with self.metrics_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
@@ -146,11 +152,21 @@ class RunDir:
         write_text_atomically(self.metrics_path, "".join(kept))
 
 
+def _make_new_folder(root: Path, name: str) -> Path:
+    path, number = root / name, 1
+    while True:
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            number += 1
+            path = root / f"{name}-{number}"
+
+
 def _git_revision() -> str | None:
+    command = ["git", "rev-parse", "HEAD"]
     try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

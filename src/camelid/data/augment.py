@@ -16,7 +16,10 @@ from PIL import Image, ImageFilter
 
 from camelid.core.config import Config
 
-__all__ = ["AugmentConfig", "augment_drawing", "cut_out", "on_white", "random_background", "recolour"]
+__all__ = ["PICTURE_SIZE", "AugmentConfig", "augment_drawing", "cut_out", "on_white", "random_background", "recolour"]
+
+# Side of a training picture in pixels: one tile of the nano vision encoder, so that nothing is cut or rescaled.
+PICTURE_SIZE = 48
 
 Rgb = tuple[int, int, int]
 Colours = UInt8[np.ndarray, "rows columns 3"]
@@ -40,7 +43,7 @@ class AugmentConfig(Config):
     white_share: float = 0.4
 
 
-def on_white(drawing: Image.Image, size: int = 64) -> Image.Image:
+def on_white(drawing: Image.Image, size: int = PICTURE_SIZE) -> Image.Image:
     """An RGBA drawing as evaluation shows it: unchanged, on white, `size` pixels wide and high."""
     if drawing.size != (size, size):
         drawing = drawing.resize((size, size), Image.Resampling.LANCZOS)

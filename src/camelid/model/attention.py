@@ -55,11 +55,15 @@ class Geometry(nn.Module):
 
     def _rotations(self, positions: Tensor) -> Tensor:
         scaling = self.config.rope_scaling
-        slow_down = () if scaling is None else (
-            scaling.factor,
-            scaling.low_freq_factor,
-            scaling.high_freq_factor,
-            scaling.original_max_position_embeddings,
+        slow_down = (
+            ()
+            if scaling is None
+            else (
+                scaling.factor,
+                scaling.low_freq_factor,
+                scaling.high_freq_factor,
+                scaling.original_max_position_embeddings,
+            )
         )
         frequencies = rope_frequencies(self.config.head_dim, self.config.rope_theta, *slow_down)
         return rotations(positions, frequencies.to(positions.device))

@@ -67,9 +67,13 @@ class TextConfig(Config):
         if not self.layer_types:
             raise ConfigError("layer_types is empty: a model needs at least one layer")
         if any(not 0 <= layer < len(self.layer_types) for layer in self.moe_layers):
-            raise ConfigError(f"moe_layers {self.moe_layers} leave the range of {len(self.layer_types)} layers")
+            raise ConfigError(
+                f"moe_layers {self.moe_layers} leave the range of {len(self.layer_types)} layers"
+            )
         if self.moe_layers and not 1 <= self.num_experts_per_tok <= self.num_local_experts:
-            raise ConfigError(f"{self.num_experts_per_tok} experts per token of {self.num_local_experts} experts")
+            raise ConfigError(
+                f"{self.num_experts_per_tok} experts per token of {self.num_local_experts} experts"
+            )
         if self.attention_chunk_size < 1 or self.floor_scale < 1:
             raise ConfigError(
                 f"attention_chunk_size {self.attention_chunk_size} and floor_scale {self.floor_scale} "

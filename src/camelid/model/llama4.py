@@ -121,7 +121,9 @@ class Llama4(nn.Module):
         """
         lengths = tuple(document_lengths or (token_ids.shape[0],))
         if sum(lengths) != token_ids.shape[0]:
-            raise InputError(f"document lengths sum to {sum(lengths)}, but there are {token_ids.shape[0]} tokens")
+            raise InputError(
+                f"document lengths sum to {sum(lengths)}, but there are {token_ids.shape[0]} tokens"
+            )
         if cache is not None and len(lengths) != 1:
             raise InputError(f"a cache holds one document, got {len(lengths)}")
         geometry: TokenGeometry = self.geometry(

@@ -98,8 +98,8 @@ class VisionLayer(nn.Module):
         self, x: Float[Tensor, "tiles patches hidden"], turns: Complex[Tensor, "patches pairs"]
     ) -> Float[Tensor, "tiles patches hidden"]:
         x = x + self.self_attn(self.input_layernorm(x), turns)
-        x = x + self.mlp(self.post_attention_layernorm(x))
-        return x
+        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return out
 
 
 class VisionEncoder(nn.Module):

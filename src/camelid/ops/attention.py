@@ -90,7 +90,7 @@ def full_attention(
     """softmax(q·k / sqrt(head_dim)) v inside each segment, computed in v's dtype; q and k may be wider."""
     with torch.autocast(v.device.type, enabled=False):
         if v.device.type == "cpu" and v.dtype == torch.bfloat16:
-            return _BlockedAttention.apply(q, k, v, is_causal)  # type: ignore[no-any-return]
+            return _BlockedAttention.apply(q, k, v, is_causal)  # type: ignore[no-any-return, no-untyped-call]
         out = F.scaled_dot_product_attention(
             q.to(v.dtype).transpose(1, 2),
             k.to(v.dtype).transpose(1, 2),
@@ -160,7 +160,8 @@ class _BlockedAttention(torch.autograd.Function):
 def _by_kv_head(x: Tensor, kv_heads: int) -> Tensor:
     """[segments tokens heads head_dim] to [segments·kv_heads, tokens·group, head_dim]."""
     group = x.shape[2] // kv_heads
-    return x.unflatten(2, (kv_heads, group)).transpose(1, 2).reshape(-1, x.shape[1] * group, x.shape[3])
+    grouped: Tensor = x.unflatten(2, (kv_heads, group))
+    return grouped.transpose(1, 2).reshape(-1, x.shape[1] * group, x.shape[3])
 
 
 def _by_token(rows: Tensor, segments: int, heads: int) -> Tensor:
@@ -235,9 +236,7 @@ def continued_attention(
         end = start + length
         for low in range(max(start, first_new), end, QUERY_BLOCK):
             high = min(low + QUERY_BLOCK, end)
-            outputs.append(
-                _last_queries(q[low - first_new : high - first_new], k[start:high], v[start:high])
-            )
+            outputs.append(_last_queries(q[low - first_new : high - first_new], k[start:high], v[start:high]))
         start = end
     return torch.cat(outputs)
 
@@ -261,7 +260,8 @@ def _last_queries(
         v.transpose(0, 1)[None],
         attn_mask=may_attend.repeat(heads // kv_heads, 1) if new > 1 else None,
     )[0]
-    return out.unflatten(1, (heads // kv_heads, new)).permute(2, 0, 1, 3).flatten(1, 2)
+    grouped: Tensor = out.unflatten(1, (heads // kv_heads, new))
+    return grouped.permute(2, 0, 1, 3).flatten(1, 2)
 
 
 def attention_temperature(

@@ -12,7 +12,7 @@ __all__ = ["dense_experts", "routed_experts", "swiglu"]
 
 def swiglu(gate_up: Float[Tensor, "*rows double"]) -> Float[Tensor, "*rows half"]:
     """silu(gate) * up, where gate is the first half of the features and up the second."""
-    return _SwiGLU.apply(gate_up)  # type: ignore[no-any-return]
+    return _SwiGLU.apply(gate_up)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _SwiGLU(torch.autograd.Function):
@@ -52,8 +52,9 @@ def routed_experts(
     order = flat_ids.argsort(stable=True)
     ends = torch.bincount(flat_ids, minlength=gate_up_proj.shape[0]).cumsum(0).to(torch.int32)
     scaled = (x[:, None] * scores[..., None]).flatten(0, 1) if top_k > 1 else x * scores
-    rows = F.grouped_mm(scaled.index_select(0, order), gate_up_proj, offs=ends)
-    rows = _ContiguousGradient.apply(F.grouped_mm(swiglu(rows), down_proj, offs=ends))
+    rows: Tensor = F.grouped_mm(scaled.index_select(0, order), gate_up_proj, offs=ends)
+    rows = F.grouped_mm(swiglu(rows), down_proj, offs=ends)
+    rows = _ContiguousGradient.apply(rows)  # type: ignore[no-untyped-call]
     back = torch.empty_like(order)
     back[order] = torch.arange(order.shape[0], device=order.device)
     out = rows.index_select(0, back)

@@ -26,7 +26,7 @@ def rms_norm(
 
     Keeps x and one number per row for the backward pass. Twin: `plain_rms_norm`.
     """
-    out: Tensor = _RMSNorm.apply(x, weight, eps)
+    out: Tensor = _RMSNorm.apply(x, weight, eps)  # type: ignore[no-untyped-call]
     return out.to(compute_dtype(x))
 
 
@@ -46,7 +46,7 @@ class _RMSNorm(torch.autograd.Function):
     ) -> Tensor:
         wide = x.float()
         scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
-        ctx.save_for_backward(x, weight, scale)
+        ctx.save_for_backward(x, weight, scale)  # type: ignore[arg-type]
         normed = (wide * scale).to(x.dtype)
         return normed if weight is None else normed * weight
 

@@ -11,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from camelid.core import MODALITIES, Batch, Config
+from camelid.core.errors import ConfigError
 from camelid.model import Llama4, RouterOutput
 from camelid.model.moe import MoE
 
@@ -31,6 +32,15 @@ class BalanceConfig(Config):
     z_loss: float = 1e-3
     bias_rate: float = 1e-3
     release: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("coefficient", "z_loss", "bias_rate"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0 < self.release <= 1:
+            raise ConfigError(
+                f"release must be in (0, 1], got {self.release}: a bias that stays cannot be saved"
+            )
 
 
 class Balancer:

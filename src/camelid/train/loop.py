@@ -12,8 +12,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from types import FrameType
 from typing import Any, Protocol, runtime_checkable
 
@@ -61,6 +62,18 @@ class TrainConfig(Config):
         for name in ("steps", "micro_batches", "checkpoint_every", "keep_checkpoints", "max_bad_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.max_minutes < 0:
+            raise ConfigError(f"max_minutes must not be negative, got {self.max_minutes}")
+
+
+@dataclass(frozen=True)
+class _Position(Config):
+    """Where a run stands between two steps; `loader` is the loader's state there."""
+
+    step: int = 0
+    progress: float = 0.0
+    seconds: float = 0.0
+    loader: dict[str, Any] | None = None
 
 
 def train(
@@ -74,106 +87,119 @@ def train(
 ) -> None:
     """Trains `model` in place from the run's last complete checkpoint, or from the start if there is none.
 
-    `open_loader` gets the state to go on from, or None. `model_files` are stored in every checkpoint so that it
-    can be loaded as a model. On SIGTERM and Ctrl-C the step is finished and saved first. Raises TrainingError
-    after `max_bad_steps` steps in a row without a finite loss.
+    `open_loader` gets the state to go on from, or None; its batches must not run out. `model_files` are stored in
+    every checkpoint so that it can be loaded as a model. On SIGTERM and Ctrl-C the step is finished and saved
+    first. Raises TrainingError after `max_bad_steps` steps in a row without a finite loss. Whatever ends the run,
+    run.json says how.
     """
-    optimizers, balancer = Optimizers(model, config.optimizer), Balancer(config.balance)
-    start, loader_state, seconds_before = _resume(model, optimizers, run)
-    step, num_bad, progress = start, 0, 0.0
-    began = time.monotonic() - seconds_before
-    state: LoaderState | None = None
-
-    def save() -> None:
-        assert state is not None
-        _save(run, step, model, optimizers, state, time.monotonic() - began, model_files)
-        for old in run.checkpoint_steps()[: -config.keep_checkpoints]:
-            shutil.rmtree(run.checkpoint_dir(old))
-
+    optimizers = Optimizers(model, config.optimizer)
+    position = _resume(model, optimizers, run)
     run.set_status("running")
     model.train()
-    batches = iter(open_loader(loader_state))
-    with _stop_signal() as is_stopping:
-        while step < config.steps and progress < 1 and not is_stopping():
-            micro_batches = []
-            for _ in range(config.micro_batches):
-                batch, state = next(batches)
-                micro_batches.append(batch)
-            progress = _progress(config, step, time.monotonic() - began)
-            metrics = train_step(
-                model,
-                micro_batches,
-                optimizers,
-                balancer,
-                step=step + 1,
-                progress=progress,
-                lr_multiplier=config.schedule(progress),
-                precision=config.precision,
+    try:
+        with _stop_signal() as is_stopping:
+            batches = iter(open_loader(position.loader))
+            is_finished = _run_steps(
+                model, batches, optimizers, config, run, position, model_files, observers, is_stopping
             )
-            step += 1
-            skipped = state.to_dict().get("skipped", {}) if state is not None else {}
-            metrics = replace(metrics, num_skipped_examples=sum(skipped.values()))
-            run.append_metrics(metrics.to_dict())
-            for observe in observers:
-                observe(metrics)
-            num_bad = num_bad + 1 if metrics.is_skipped else 0
-            if num_bad >= config.max_bad_steps:
-                run.set_status("failed")
-                raise TrainingError(
-                    f"step {step}: loss {metrics.loss}, gradient norm {metrics.grad_norm}, {num_bad} steps in a "
-                    f"row; the last good checkpoint is {run.latest_checkpoint()}"
-                )
-            if step % config.checkpoint_every == 0:
-                save()
-        was_stopped = is_stopping() and step < config.steps
-    if step > start and not run.checkpoint_dir(step).exists():
-        save()
-    run.set_status("interrupted" if was_stopped else "finished")
+    except BaseException as error:
+        with suppress(OSError):  # on a full disk the error that led here matters more
+            run.set_status("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        raise
+    run.set_status("finished" if is_finished else "interrupted")
     model.eval()
 
 
+def _run_steps(
+    model: Llama4,
+    batches: Iterator[tuple[Batch, LoaderState]],
+    optimizers: Optimizers,
+    config: TrainConfig,
+    run: RunDir,
+    position: _Position,
+    model_files: Mapping[str, str | bytes],
+    observers: Sequence[Observer],
+    is_stopping: Callable[[], bool],
+) -> bool:
+    """Steps until the run is over or should stop, saving as it goes; whether it is over."""
+    balancer, num_bad = Balancer(config.balance), 0
+    began = time.monotonic() - position.seconds
+    while not (is_over := position.step >= config.steps or position.progress >= 1) and not is_stopping():
+        taken = list(islice(batches, config.micro_batches))
+        if len(taken) < config.micro_batches:
+            raise TrainingError(f"the data ended after step {position.step} of {config.steps}")
+        loader = taken[-1][1].to_dict()
+        progress = _progress(config, position.step, time.monotonic() - began)
+        metrics = train_step(
+            model,
+            [batch for batch, _ in taken],
+            optimizers,
+            balancer,
+            step=position.step + 1,
+            progress=progress,
+            lr_multiplier=config.schedule(progress),
+            precision=config.precision,
+        )
+        metrics = replace(metrics, num_skipped_examples=sum(loader.get("skipped", {}).values()))
+        position = _Position(metrics.step, progress, time.monotonic() - began, loader)
+        run.append_metrics(metrics.to_dict())
+        for observe in observers:
+            observe(metrics)
+        num_bad = num_bad + 1 if metrics.is_skipped else 0
+        if num_bad >= config.max_bad_steps:
+            raise TrainingError(
+                f"step {metrics.step}: loss {metrics.loss}, gradient norm {metrics.grad_norm}, {num_bad} steps in "
+                f"a row; the last good checkpoint is {run.latest_checkpoint()}"
+            )
+        if metrics.step % config.checkpoint_every == 0:
+            _save(run, position, model, optimizers, model_files, config.keep_checkpoints)
+    if position.step not in (0, *run.checkpoint_steps()):
+        _save(run, position, model, optimizers, model_files, config.keep_checkpoints)
+    return is_over
+
+
 def _progress(config: TrainConfig, step: int, seconds: float) -> float:
-    """How much of the run is done when this step begins, by steps or by the clock, whichever is further."""
+    """How much of the run is done after the step that begins now, by steps or by the clock, if that is further."""
     by_clock = seconds / (60 * config.max_minutes) if config.max_minutes else 0.0
     return min(1.0, max((step + 1) / config.steps, by_clock))
 
 
-def _resume(
-    model: Llama4, optimizers: Optimizers, run: RunDir
-) -> tuple[int, Mapping[str, Any] | None, float]:
+def _resume(model: Llama4, optimizers: Optimizers, run: RunDir) -> _Position:
     directory = run.latest_checkpoint()
     if directory is None:
         run.truncate_metrics(0)
-        return 0, None, 0.0
+        return _Position()
     saved = load_train_state(directory)
-    step = int(saved.loader["step"])
+    position = _Position.from_dict(dict(saved.loader))
     model.load_state_dict(dict(saved.model))
     biases = {name: tensor for name, tensor in saved.optimizer.items() if name.endswith(BIAS)}
     for layer, bias in selection_biases(model).items():
         bias.copy_(biases.get(f"{layer}{BIAS}", torch.zeros_like(bias)))
     optimizers.load_state_tensors({k: v for k, v in saved.optimizer.items() if k not in biases})
     torch.set_rng_state(saved.rng["torch"])
-    run.truncate_metrics(step)
-    return step, saved.loader["loader"], float(saved.loader["seconds"])
+    run.truncate_metrics(position.step)
+    return position
 
 
 def _save(
     run: RunDir,
-    step: int,
+    position: _Position,
     model: Llama4,
     optimizers: Optimizers,
-    loader_state: LoaderState,
-    seconds: float,
     model_files: Mapping[str, str | bytes],
+    num_kept: int,
 ) -> None:
+    """Writes a checkpoint; only then removes the oldest beyond `num_kept`."""
     biases = {f"{layer}{BIAS}": bias for layer, bias in selection_biases(model).items() if bool(bias.any())}
     state = TrainState(
         model=model.state_dict(),
         optimizer=optimizers.state_tensors() | biases,
         rng={"torch": torch.get_rng_state()},
-        loader={"step": step, "seconds": seconds, "loader": loader_state.to_dict()},
+        loader=position.to_dict(),
     )
-    save_train_state(run.checkpoint_dir(step), state, model_files)
+    save_train_state(run.checkpoint_dir(position.step), state, model_files)
+    for old in run.checkpoint_steps()[:-num_kept]:
+        shutil.rmtree(run.checkpoint_dir(old))
 
 
 @contextmanager

@@ -34,21 +34,32 @@ class OptimizerConfig(Config):
 
 
 class Optimizers:
-    """AdamW, and Muon for the hidden matrices if so configured, stepped together."""
+    """AdamW, and Muon for the hidden matrices if so configured, stepped together.
+
+    Of the kind `muon`, it gives Muon everything with two dimensions or more, experts and the vision
+    encoder included. Embeddings, head, routers, norms and biases are AdamW's (fused); of these only the routers
+    decay.
+    """
 
     def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
         self.config = config
-        self._names = {parameter: name for name, parameter in model.named_parameters()}
-        muon, decayed, plain = [], [], []
-        for parameter, name in self._names.items():
+        self._names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+        muon: list[nn.Parameter] = []
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
+        for name, parameter in model.named_parameters():
             is_table = any(part in name for part in NOT_FOR_MUON)
             if parameter.ndim >= 2 and not is_table:
                 (muon if config.kind == "muon" else decayed).append(parameter)
             else:
                 (decayed if name.endswith("router.weight") else plain).append(parameter)
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        groups = [
+            {"params": decayed, "weight_decay": config.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        groups = [group for group in groups if group["params"]]
         self._members: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, betas=config.betas, fused=True)
+            torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
         ]
         if muon:
             self._members.append(Muon(muon, lr=config.lr, weight_decay=config.weight_decay))
@@ -94,4 +105,4 @@ class Optimizers:
                     f"optimizer state {full_name} has shape {tuple(value.shape)}, "
                     f"expected {tuple(parameters[name].shape)}"
                 )
-            owner[name].state[parameters[name]][key] = value.clone()
+            owner[name].state[parameters[name]][key] = value.to(parameters[name].device, copy=True)

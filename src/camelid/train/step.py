@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from camelid.core import MODALITIES, Batch, Config
+from camelid.core.errors import TrainingError
 from camelid.model import Llama4
 from camelid.train.balance import Balancer, expert_counts, max_violation
 from camelid.train.losses import cross_entropy_sum
@@ -58,11 +59,13 @@ def train_step(
 
     The loss is the sum over tokens divided by the valid tokens of the *whole* step, so accumulation changes
     nothing. A loss or gradient that is not finite skips the update and says so; weights never take it in.
+    Raises TrainingError when no token of the step has a weight.
     """
     began = time.perf_counter()
     num_valid = sum(batch.num_valid_tokens for batch in batches)
     num_tokens = sum(batch.num_tokens for batch in batches)
-    assert num_valid > 0, "a step without a single token to learn from"
+    if num_valid <= 0:
+        raise TrainingError(f"step {step}: none of its {num_tokens:,} tokens is to be learnt")
     device = next(model.parameters()).device
     dtype = torch.bfloat16 if precision == "bf16" else None
     balancer.begin_step(progress)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from camelid.core.messages import Frame, Message, VideoPart
-from camelid.data.augment import recolour
+from camelid.data.augment import PICTURE_SIZE, recolour
 from camelid.data.example import Conversation
 from camelid.data.questions.cast import Cast
 from camelid.data.questions.problem import Problem
@@ -34,7 +34,7 @@ ACTIONS: Mapping[str, str] = {
 }
 # Shapes that look the same after a turn of 30 to 60 degrees cannot be seen to spin.
 SPINNING_SHAPES = ("heart", "triangle", "diamond")
-SIZE = 64
+SIZE = PICTURE_SIZE
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def motion_problems(cast: Cast, count: int, seed: int) -> list[Problem]:
 
 
 def film(cast: Cast, rng: np.random.Generator) -> MotionClip:
-    """Four to six frames of 64 x 64 pixels on a plain light background, 0.2 to 0.5 seconds apart."""
+    """Four to six frames of SIZE x SIZE pixels on a plain light background, 0.2 to 0.5 seconds apart."""
     action = choose(list(ACTIONS), rng)
     if rng.random() < 0.4:
         shape = choose(SPINNING_SHAPES if action == "spin" else list(SHAPES), rng)
@@ -117,17 +117,17 @@ class _Pose:
 
 def _poses(action: str, num_frames: int, rng: np.random.Generator) -> list[_Pose]:
     steps = np.linspace(0.0, 1.0, num_frames)
-    width = rng.uniform(22, 32)
+    width = rng.uniform(0.34, 0.5) * SIZE
     x, y = rng.uniform(width / 2 + 2, SIZE - width / 2 - 2, 2)
     if action in DIRECTIONS:
         dx, dy = DIRECTIONS[action]
-        length = rng.uniform(22, SIZE - width)
+        length = rng.uniform(0.34 * SIZE, SIZE - width)
         along = rng.uniform(width / 2, SIZE - width / 2 - length)
         path = along + steps * length
         path = path if dx + dy > 0 else path[::-1]
         return [_Pose(p, y, width) if dx else _Pose(x, p, width) for p in path]
     if action in ("grow", "shrink"):
-        widths = np.linspace(rng.uniform(8, 14), rng.uniform(40, 56), num_frames)
+        widths = np.linspace(rng.uniform(0.13, 0.22), rng.uniform(0.62, 0.88), num_frames) * SIZE
         middle = SIZE / 2 + rng.uniform(-3, 3, 2)
         return [_Pose(middle[0], middle[1], w) for w in (widths if action == "grow" else widths[::-1])]
     if action == "spin":

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from camelid.core.messages import ImagePart, Message
-from camelid.data.augment import recolour
+from camelid.data.augment import PICTURE_SIZE, recolour
 from camelid.data.example import Conversation
 from camelid.data.questions.cast import Cast
 from camelid.data.questions.problem import Problem
@@ -83,7 +83,7 @@ class Question:
     choices: tuple[str, ...] | None = None
 
 
-def compose_scene(cast: Cast, rng: np.random.Generator, size: int = 64) -> Scene:
+def compose_scene(cast: Cast, rng: np.random.Generator, size: int = PICTURE_SIZE) -> Scene:
     """One to five things, none overlapping, on a plain light background; a picture of `size` x `size`."""
     background = _light_colour(rng)
     canvas = Image.new("RGB", (size * SUPERSAMPLING, size * SUPERSAMPLING), background)
@@ -135,7 +135,7 @@ class Scenes:
 
     def example(self, index: int, rng: np.random.Generator) -> Conversation:
         """A new scene; a large one is twice as wide and high and becomes several tiles."""
-        scene = compose_scene(self._cast, rng, 128 if rng.random() < self._large_share else 64)
+        scene = compose_scene(self._cast, rng, PICTURE_SIZE * (2 if rng.random() < self._large_share else 1))
         asked = questions_about(scene, rng)[: int(rng.integers(2, 6))]
         turns = [(question.text, question.answer) for question in asked]
         return talk(turns, [ImagePart(scene.picture)])

@@ -36,7 +36,7 @@ LANGUAGES: Mapping[str, str] = {
     "tl": "Tagalog",
     "vi": "Vietnamese",
 }
-ENGLISH_SHARE = 0.6
+ENGLISH_SHARE = 0.65
 
 NAME_QUESTIONS: Mapping[str, Sequence[str]] = {
     "en": (
