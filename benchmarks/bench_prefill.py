@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 
 import torch
-from measure import compare, time_in_turn
-from peer import build_ours, build_peer, random_tokens
 from torch import Tensor
 
 from camelid.model import KVCache
+from measure import compare, time_in_turn
+from peer import build_ours, build_peer, random_tokens
 
 NAME, LENGTH, ROUNDS, REQUIRED_RATIO = "mini-scout", 2048, 7, 5.0
 LOGIT_TOLERANCE = 0.1  # relative to the logits' spread; measured: see the README

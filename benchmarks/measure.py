@@ -76,11 +76,20 @@ def record(name: str, values: dict[str, Any]) -> None:
 def _cpu_name() -> str:
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        fields = dict(line.split(":", 1) for line in info.read_text().split("\n\n")[0].splitlines() if ":" in line)
+        fields = dict(
+            line.split(":", 1) for line in info.read_text().split("\n\n")[0].splitlines() if ":" in line
+        )
         return " ".join(
             [
-                next((value.strip() for key, value in fields.items() if key.startswith("model name")), "unknown"),
-                *(f"{key.strip()} {value.strip()}" for key, value in fields.items() if key.strip() in ("cpu family", "model")),
+                next(
+                    (value.strip() for key, value in fields.items() if key.startswith("model name")),
+                    "unknown",
+                ),
+                *(
+                    f"{key.strip()} {value.strip()}"
+                    for key, value in fields.items()
+                    if key.strip() in ("cpu family", "model")
+                ),
             ]
         )
     return platform.processor()

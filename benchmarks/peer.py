@@ -26,7 +26,9 @@ def build_ours(name: str) -> Llama4:
 def build_peer(ours: Llama4) -> Llama4ForCausalLM:
     """The same configuration and a copy of the same weights in transformers, attention by torch's SDPA."""
     values = config_to_hf(ours.config) | {"pad_token_id": None}
-    peer: Llama4ForCausalLM = AutoModelForCausalLM.from_config(Llama4TextConfig(**values), dtype=torch.bfloat16, attn_implementation="sdpa")
+    peer: Llama4ForCausalLM = AutoModelForCausalLM.from_config(
+        Llama4TextConfig(**values), dtype=torch.bfloat16, attn_implementation="sdpa"
+    )
     weights = {key.removeprefix(PREFIX): value for key, value in ours.state_dict().items()}
     peer.load_state_dict(weights)
     return peer

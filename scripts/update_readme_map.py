@@ -46,7 +46,7 @@ def main() -> None:
     before, heading, _ = readme.read_text(encoding="utf-8").partition(HEADING)
     assert heading, f"README.md has no line {HEADING!r}"
     rooms = "\n".join(room_map(room) for room in (*ROOMS, "testing"))
-    legend = "A room imports only from rooms further down; rooms on one line of `pyproject.toml` do not know each other.\n"
+    legend = "A room imports only from rooms further down this list.\n"
     readme.write_text(f"{before}{HEADING}\n{legend}\n{rooms}", encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ Our parameter names are Hugging Face's, so only the config needs translating; a 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from camelid.core.errors import CheckpointError
+from camelid.core.errors import CheckpointError, ConfigError
 from camelid.core.files import write_bytes_atomically, write_text_atomically
-from camelid.model import Llama4, Llama4Config, RopeScaling, TextConfig, VisionConfig
+from camelid.model import Llama4, Llama4Config, RopeScaling
+from camelid.model.config import LayerType, irope_layer_types
 
 __all__ = [
     "config_from_hf",
@@ -55,6 +56,8 @@ SAME_NAME = (
     "rms_norm_eps",
     "max_position_embeddings",
 )
+# Released configs may leave these out; transformers' defaults are ours.
+OPTIONAL = ("attn_temperature_tuning", "floor_scale", "attn_scale")
 
 
 def config_to_hf(config: Llama4Config, num_special_tokens: int = NUM_RELEASED_SPECIALS) -> dict[str, Any]:
@@ -109,42 +112,42 @@ def config_from_hf(values: Mapping[str, Any], max_tiles: int = 16) -> Llama4Conf
     """The inverse of `config_to_hf`, also for configs that transformers wrote. CheckpointError names what lacks."""
     text = values.get("text_config", values)
     try:
-        rope = text.get("rope_parameters") or {}
+        rope = text.get("rope_parameters") or {}  # where transformers 5 moved theta and scaling
+        text = {"rope_theta": rope["rope_theta"]} | text if rope else text
         scaling = text.get("rope_scaling") or (rope if rope.get("rope_type") == "llama3" else None)
         num_layers = text["num_hidden_layers"]
-        has_rope = text.get("no_rope_layers") or [int((n + 1) % 4 != 0) for n in range(num_layers)]
+        layer_types: Sequence[LayerType] = [
+            "chunked" if has_rope else "global" for has_rope in text.get("no_rope_layers") or ()
+        ]
         step = text.get("interleave_moe_layer_step", 1)
         moe_layers = text.get("moe_layers")
         if moe_layers is None:
             moe_layers = range(step - 1, num_layers, step)
-        same = {name: text[name] for name in SAME_NAME if name != "rope_theta"}
-        text_config = TextConfig(
-            **same,
-            rope_theta=float(text.get("rope_theta") or rope["rope_theta"]),
-            layer_types=tuple("chunked" if rope_here else "global" for rope_here in has_rope),
-            moe_layers=tuple(moe_layers),
-            rope_scaling=scaling and RopeScaling(**{field.name: scaling[field.name] for field in fields(RopeScaling)}),
-        )
-        if "vision_config" not in values:
-            return Llama4Config(text_config)
-        vision = values["vision_config"]
-        theta = vision.get("rope_theta") or (vision.get("rope_parameters") or {})["rope_theta"]
-        return Llama4Config(
-            text_config,
-            VisionConfig(
-                hidden_size=vision["hidden_size"],
-                num_hidden_layers=vision["num_hidden_layers"],
-                num_attention_heads=vision["num_attention_heads"],
-                image_size=vision["image_size"],
-                patch_size=vision["patch_size"],
-                projector_dim=vision["vision_output_dim"],
-                max_tiles=max_tiles,
-                rope_theta=float(theta),
-                norm_eps=vision["norm_eps"],
-            ),
-        )
+        same = {name: text[name] for name in SAME_NAME if name in text or name not in OPTIONAL}
+        text_values = same | {
+            "attn_temperature_tuning": bool(text.get("attn_temperature_tuning", True)),  # once the integer 4
+            "layer_types": layer_types
+            or irope_layer_types(num_layers, text.get("no_rope_layer_interval", 4)),
+            "moe_layers": tuple(moe_layers),
+            "rope_scaling": scaling and {field.name: scaling[field.name] for field in fields(RopeScaling)},
+        }
+        vision = values.get("vision_config")
+        vision_values = vision and {
+            "hidden_size": vision["hidden_size"],
+            "num_hidden_layers": vision["num_hidden_layers"],
+            "num_attention_heads": vision["num_attention_heads"],
+            "image_size": vision["image_size"],
+            "patch_size": vision["patch_size"],
+            "projector_dim": vision["vision_output_dim"],
+            "max_tiles": max_tiles,
+            "rope_theta": vision.get("rope_theta") or (vision.get("rope_parameters") or {})["rope_theta"],
+            "norm_eps": vision["norm_eps"],
+        }
+        return Llama4Config.from_dict({"text": text_values, "vision": vision_values})
     except KeyError as error:
         raise CheckpointError(f"{CONFIG} lacks the field {error}") from error
+    except ConfigError as error:
+        raise CheckpointError(f"{CONFIG}: {error}") from error
 
 
 def model_files(config: Llama4Config, num_special_tokens: int) -> dict[str, str]:
@@ -170,7 +173,9 @@ def save_model(
     """Writes a folder that transformers loads. Refuses a model whose routing needs a bias the format lacks."""
     for name, buffer in model.named_buffers():
         if name.endswith("selection_bias") and bool(buffer.any()):
-            raise CheckpointError(f"{name} is not zero (max {buffer.abs().max():.3g}): the format has no place for it")
+            raise CheckpointError(
+                f"{name} is not zero (max {buffer.abs().max():.3g}): the format has no place for it"
+            )
     directory.mkdir(parents=True, exist_ok=True)
     prefix = "" if model.config.vision is not None else PREFIX
     tensors = {
@@ -197,15 +202,19 @@ def load_config(directory: Path) -> Llama4Config:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist") from error
     except ValueError as error:
         raise CheckpointError(f"{path} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} is not a JSON object")
     return values
 
 
-def load_model(directory: Path, dtype: torch.dtype = torch.float32, *, absolute_positions: bool = False) -> Llama4:
+def load_model(
+    directory: Path, dtype: torch.dtype = torch.float32, *, absolute_positions: bool = False
+) -> Llama4:
     """A model with its weights, in evaluation mode.
 
     CheckpointError says which file and which tensor is missing, unexpected, truncated or of another shape.
@@ -218,27 +227,36 @@ def load_model(directory: Path, dtype: torch.dtype = torch.float32, *, absolute_
     for name, buffer in model.named_buffers():
         if name.endswith("selection_bias"):
             buffer.zero_()
-    index = directory / INDEX
-    shards = sorted(set(_read_json(index)["weight_map"].values())) if index.is_file() else [WEIGHTS]
     missing = set(wanted)
-    for shard in shards:
-        _fill(directory / shard, wanted)
-        with safe_open(directory / shard, "pt") as file:
-            missing -= set(file.keys())
+    for shard in _shards(directory):
+        missing -= _fill(directory / shard, wanted)
     if missing:
         raise CheckpointError(f"{directory}: {len(missing)} tensors are missing, first {min(missing)}")
     return model.eval()
 
 
-def _fill(path: Path, wanted: Mapping[str, Tensor]) -> None:
+def _shards(directory: Path) -> list[str]:
+    index = directory / INDEX
+    if not index.is_file():
+        return [WEIGHTS]
+    weight_map = _read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise CheckpointError(f"{index} lacks a weight_map")
+    return sorted(set(weight_map.values()))
+
+
+def _fill(path: Path, wanted: Mapping[str, Tensor]) -> set[str]:
+    """Copies a file's tensors to where they are wanted; returns their names."""
     try:
         with safe_open(path, "pt") as file:
-            for name in file.keys():
+            names = set(file.keys())
+            for name in names:
                 if name not in wanted:
                     raise CheckpointError(f"{path}: unexpected tensor {name}")
                 shape, expected = tuple(file.get_slice(name).get_shape()), tuple(wanted[name].shape)
                 if shape != expected:
                     raise CheckpointError(f"{path}: {name} has shape {shape}, expected {expected}")
                 wanted[name].copy_(file.get_tensor(name))
+            return names
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: {error}") from error

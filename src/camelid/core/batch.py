@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -75,12 +75,14 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch with its tensors on another device."""
-        moved = {
-            field.name: value.to(device)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return replace(self, **moved)
+        return replace(
+            self,
+            token_ids=self.token_ids.to(device),
+            target_ids=self.target_ids.to(device),
+            loss_weights=self.loss_weights.to(device),
+            tiles=self.tiles.to(device),
+            patch_positions=self.patch_positions.to(device),
+        )
 
     @property
     def num_tokens(self) -> int:

@@ -16,7 +16,15 @@ from PIL import Image, ImageFilter
 
 from camelid.core.config import Config
 
-__all__ = ["PICTURE_SIZE", "AugmentConfig", "augment_drawing", "cut_out", "on_white", "random_background", "recolour"]
+__all__ = [
+    "PICTURE_SIZE",
+    "AugmentConfig",
+    "augment_drawing",
+    "cut_out",
+    "on_white",
+    "random_background",
+    "recolour",
+]
 
 # Side of a training picture in pixels: one tile of the nano vision encoder, so that nothing is cut or rescaled.
 PICTURE_SIZE = 48

@@ -24,7 +24,7 @@ def wilson_interval(num_right: int, num_problems: int, z: float = 1.96) -> tuple
 
 @dataclass(frozen=True)
 class Score(Config):
-    """Right answers of one kind of problem; `num_right_blind` counts the blind twin's: same questions, other pictures."""
+    """Right answers of one kind of problem; `num_right_blind`: to the same questions about other pictures."""
 
     kind: str
     num_problems: int

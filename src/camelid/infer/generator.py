@@ -13,7 +13,7 @@ from camelid.core import Completion, FinishReason, Message, ModelInput, Sampling
 from camelid.core.errors import InputError
 from camelid.infer.sampler import sample
 from camelid.inputs import ChatFormat, StreamDecoder, Tokenizer
-from camelid.model import KVCache, Llama4
+from camelid.model import KVCache, Llama4, ModelOutput
 
 __all__ = ["Generator"]
 
@@ -30,9 +30,8 @@ class Generator:
     def load(cls, directory: Path, dtype: torch.dtype = torch.float32) -> Generator:
         """From a folder with weights and tokenizer.model beside them."""
         model = load_model(directory, dtype)
-        tokenizer = Tokenizer.from_file(
-            directory / "tokenizer.model", vocab_size=model.config.text.vocab_size
-        )
+        path = directory / "tokenizer.model"
+        tokenizer = Tokenizer.from_file(path, vocab_size=model.config.text.vocab_size)
         return cls(model, ChatFormat.for_model(tokenizer, model.config.vision))
 
     def stream(self, messages: Sequence[Message], sampling: SamplingParams) -> Iterator[str]:
@@ -85,4 +84,5 @@ class Generator:
         self, token_ids: torch.Tensor, cache: KVCache, prompt: ModelInput | None = None
     ) -> torch.Tensor:
         tiles, patch_positions = (prompt.tiles, prompt.patch_positions) if prompt else (None, None)
-        return self.model(token_ids, None, tiles, patch_positions, cache).hidden
+        output: ModelOutput = self.model(token_ids, None, tiles, patch_positions, cache)
+        return output.hidden

@@ -5,6 +5,7 @@ Must not know: ranks, tokenizers, losses, HTTP.
 """
 
 from camelid.model.config import Llama4Config, RopeScaling, TextConfig, VisionConfig
+from camelid.model.counting import active_parameters, total_parameters
 from camelid.model.init import init_weights
 from camelid.model.kv_cache import KVCache
 from camelid.model.llama4 import Llama4
@@ -21,6 +22,8 @@ __all__ = [
     "RouterOutput",
     "TextConfig",
     "VisionConfig",
+    "active_parameters",
     "init_weights",
     "preset",
+    "total_parameters",
 ]

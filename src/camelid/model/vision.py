@@ -167,8 +167,9 @@ class VisionModel(nn.Module):
         x = torch.cat([x, class_token], dim=1) + self.positional_embedding_vlm.to(x.dtype)
         if self._turns is None or self._turns.device != x.device:
             config = self.config
-            self._turns = patch_rotations(config.patches_per_side, config.head_dim, config.rope_theta)
-            self._turns = self._turns.to(x.device)
+            with torch.inference_mode(False):  # kept for later steps, which may want gradients
+                turns = patch_rotations(config.patches_per_side, config.head_dim, config.rope_theta)
+                self._turns = turns.to(x.device)
         x = self.layernorm_post(self.model(self.layernorm_pre(x), self._turns))
         out: Tensor = self.vision_adapter(x[:, :-1])
         return out

@@ -54,23 +54,10 @@ def routed_experts(
     scaled = (x[:, None] * scores[..., None]).flatten(0, 1) if top_k > 1 else x * scores
     rows: Tensor = F.grouped_mm(scaled.index_select(0, order), gate_up_proj, offs=ends)
     rows = F.grouped_mm(swiglu(rows), down_proj, offs=ends)
-    rows = _ContiguousGradient.apply(rows)  # type: ignore[no-untyped-call]
     back = torch.empty_like(order)
     back[order] = torch.arange(order.shape[0], device=order.device)
     out = rows.index_select(0, back)
     return out.unflatten(0, (num_tokens, top_k)).sum(1) if top_k > 1 else out
-
-
-class _ContiguousGradient(torch.autograd.Function):
-    """`F.grouped_mm` refuses an expanded incoming gradient, such as the one of `y.sum()`."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> Tensor:
-        return grads[0].contiguous()
 
 
 def dense_experts(

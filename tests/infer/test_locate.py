@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from camelid.cli import model_choice
-from camelid.cli.model_choice import choose_model
 from camelid.core.errors import CheckpointError
 from camelid.core.run_dir import COMPLETE
+from camelid.infer import locate
+from camelid.infer.locate import choose_model
 
 
 def make_model(directory: Path) -> Path:
@@ -34,7 +34,7 @@ def make_run(root: Path, name: str, *steps: int, is_complete: bool = True) -> Pa
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = make_model(tmp_path / "shipped")
-    monkeypatch.setattr(model_choice, "SHIPPED_MODEL", path)
+    monkeypatch.setattr(locate, "SHIPPED_MODEL", path)
     return path
 
 
@@ -64,6 +64,6 @@ def test_where_nothing_can_be_loaded_it_says_what_to_do(
 ) -> None:
     with pytest.raises(CheckpointError, match="neither a run"):
         choose_model(tmp_path)
-    monkeypatch.setattr(model_choice, "SHIPPED_MODEL", tmp_path / "none")
+    monkeypatch.setattr(locate, "SHIPPED_MODEL", tmp_path / "none")
     with pytest.raises(CheckpointError, match="camelid demo"):
         choose_model(None, tmp_path)

@@ -1,0 +1,45 @@
+"""Which model is meant: the one named, else the newest run's, else the one that ships."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from camelid.checkpoint import is_model_dir
+from camelid.core.errors import CheckpointError
+from camelid.core.run_dir import RunDir
+from camelid.infer.generator import Generator
+
+__all__ = ["RUN_ROOT", "SHIPPED_MODEL", "choose_model", "load"]
+
+RUN_ROOT = Path("runs")
+SHIPPED_MODEL = Path(str(files("camelid") / "weights" / "nano-scout"))
+
+
+def choose_model(named: str | Path | None, run_root: Path = RUN_ROOT) -> Path:
+    """The folder to load weights from: of a run, a checkpoint or a model in Hugging Face form.
+
+    Without a name it is the newest finished checkpoint below `run_root`, else the shipped weights. Raises
+    CheckpointError where there is nothing to load.
+    """
+    if named is not None:
+        path = Path(named)
+        found = path if is_model_dir(path) else RunDir(path).latest_checkpoint()
+        if found is None:
+            raise CheckpointError(
+                f"{path}: neither a run with a finished checkpoint nor a folder with a model"
+            )
+        return found
+    newest = RunDir.newest(run_root)
+    if newest is not None and (found := newest.latest_checkpoint()) is not None:
+        return found
+    if not is_model_dir(SHIPPED_MODEL):
+        raise CheckpointError(
+            f"no finished checkpoint below {run_root}/ and no shipped weights: train a model with `camelid demo`"
+        )
+    return SHIPPED_MODEL
+
+
+def load(named: str | Path | None = None) -> Generator:
+    """The model that `choose_model` finds, ready to answer."""
+    return Generator.load(choose_model(named))
