@@ -68,7 +68,7 @@ def staged_demo(monkeypatch: pytest.MonkeyPatch, step: StepMaker, problem: Probl
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "pretrain", stage)
     monkeypatch.setattr(demo, "problem_set", lambda name, pack, count: [problem] * count)
-    monkeypatch.setattr(StarterPack, "open", lambda: StarterPack.__new__(StarterPack))
+    monkeypatch.setattr(StarterPack, "open", lambda **_: StarterPack.__new__(StarterPack))
     model = ScriptedGenerator(["face"])
     monkeypatch.setattr(
         demo, "Interview", lambda *parts: Interview(*parts, 0.0, completer_for=lambda *_: model)

@@ -41,7 +41,7 @@ def test_a_model_that_sees_scores_and_its_blind_twin_does_not(
     monkeypatch.setattr(problem_sets, "PROBLEM_SETS", {"colour": make_problems})
     monkeypatch.setattr(evaluate, "PROBLEM_SETS", {"colour": make_problems})
     monkeypatch.setattr(model_choice, "load_model", lambda named: ScriptedGenerator(seeing))
-    monkeypatch.setattr(StarterPack, "open", lambda: StarterPack.__new__(StarterPack))
+    monkeypatch.setattr(StarterPack, "open", lambda **_: StarterPack.__new__(StarterPack))
     evaluate.evaluate(None, 10, (), tmp_path / "scores.json")
     assert "10 of 10" in capsys.readouterr().out
     (score,) = json.loads((tmp_path / "scores.json").read_text())["scores"]

@@ -140,3 +140,21 @@ def test_a_missing_part_manifest_or_split_is_refused(pack: StarterPack, tmp_path
 
 def _squeezed(text: str) -> str:
     return re.sub(r"\W+", " ", text).lower()
+
+
+def test_a_share_of_the_concepts_is_a_smaller_pack_with_the_same_splits(pack: StarterPack) -> None:
+    part = StarterPack.open(concept_share=0.125)
+    known = set(pack.concepts)
+    assert 0.08 * len(known) < len(part.concepts) < 0.17 * len(known)
+    assert set(part.concepts) < known
+    assert {drawing.concept for drawing in part.drawings("train")} <= set(part.concepts)
+    assert set(part.drawings("train")) < set(pack.drawings("train"))
+    assert set(part.clips("held_out")) <= set(pack.clips("held_out"))
+    smaller = StarterPack.open(concept_share=0.05)
+    assert set(smaller.concepts) < set(part.concepts)
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, 1.5])
+def test_a_senseless_share_is_refused(share: float) -> None:
+    with pytest.raises(DataError, match=str(share)):
+        StarterPack.open(concept_share=share)

@@ -145,6 +145,8 @@ class Eval:
     """How many problems of each kind."""
     kinds: tuple[str, ...] = ()
     """Which kinds; all by default."""
+    concept_share: float = 1.0
+    """Ask only about this share of the concepts, for a model that was trained on no more."""
     json: Path | None = None
     """Also write the scores to this file."""
 
@@ -152,5 +154,5 @@ class Eval:
         """Asks, counts, prints a table."""
         from camelid.cli.evaluate import evaluate
 
-        evaluate(self.model, self.num_problems, self.kinds, self.json)
+        evaluate(self.model, self.num_problems, self.kinds, self.json, self.concept_share)
         return 0

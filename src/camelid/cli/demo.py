@@ -36,7 +36,7 @@ def run_demo(minutes: float, run_root: Path, report_path: Path) -> int:
     recipe = RECIPES["demo"]()
     config = recipe.replace(train=recipe.train.replace(max_minutes=minutes))
     with console.status("reading the starter data"):
-        pack = StarterPack.open()
+        pack = StarterPack.open(concept_share=config.data.concept_share)
         watched = [problem for name, count in WATCHED for problem in _problems(pack, name, count)]
     with open_view(TITLE, console) as view:
         interview = Interview(watched, view.answers)

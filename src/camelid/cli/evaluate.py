@@ -20,9 +20,15 @@ from camelid.eval import Score, judge
 __all__ = ["evaluate", "judge_sets", "score_table"]
 
 
-def evaluate(model: Path | None, num_problems: int, names: Sequence[str], json_path: Path | None) -> None:
+def evaluate(
+    model: Path | None,
+    num_problems: int,
+    names: Sequence[str],
+    json_path: Path | None,
+    concept_share: float = 1.0,
+) -> None:
     """Loads a model, asks everything, prints the table and, if asked to, writes the scores as JSON."""
-    pack = StarterPack.open()
+    pack = StarterPack.open(concept_share=concept_share)
     completer = model_choice.load_model(model)
     scores = judge_sets(completer, pack, names or tuple(PROBLEM_SETS), num_problems)
     Console().print(score_table(scores))

@@ -17,6 +17,7 @@ __all__ = [
     "is_held_out_concept",
     "is_held_out_gloss",
     "is_held_out_text",
+    "is_in_share",
 ]
 
 Split = Literal["train", "held_out"]
@@ -61,6 +62,11 @@ def is_held_out_clip(code_point: str) -> bool:
 def is_held_out_text(title: str, chapter: int) -> bool:
     """Whether a chapter of a book is held out."""
     return _fraction("text", title, str(chapter)) < TEXT_SHARE
+
+
+def is_in_share(code_point: str, share: float) -> bool:
+    """Whether an emoji belongs to the given share of all of them. Smaller shares are parts of larger ones."""
+    return _fraction("share", base_code_point(code_point)) < share
 
 
 def is_held_out_gloss(gloss: str) -> bool:

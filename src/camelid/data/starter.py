@@ -7,7 +7,7 @@ Rows come out by split, and the split is decided by the pure rules of `splits`: 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
@@ -26,6 +26,7 @@ from camelid.data.splits import (
     is_held_out_concept,
     is_held_out_gloss,
     is_held_out_text,
+    is_in_share,
 )
 
 __all__ = [
@@ -122,22 +123,31 @@ class GlossEntry:
 class StarterPack:
     """The starter pack in a folder. A part is read, and checked against the manifest, when it is first needed.
 
+    With a `concept_share` under 1 it is the pack of fewer concepts: what a run of minutes can learn.
+
     Every method raises DataError where a part is missing, cut short or changed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, concept_share: float = 1.0) -> None:
+        if not 0 < concept_share <= 1:
+            raise DataError(f"concept_share must be above 0 and at most 1, got {concept_share}")
         self.folder = folder
+        self.concept_share = concept_share
         self.manifest = Manifest.read(folder)
 
     @classmethod
-    def open(cls, folder: Path | None = None) -> StarterPack:
+    def open(cls, folder: Path | None = None, *, concept_share: float = 1.0) -> StarterPack:
         """The pack in a folder, by default the one inside the package."""
-        return cls(folder or Path(str(files("camelid") / "starter")))
+        return cls(folder or Path(str(files("camelid") / "starter")), concept_share)
 
     @cached_property
     def concepts(self) -> tuple[Concept, ...]:
-        """All concepts in the order of their code points, the held-out ones included and marked."""
-        return tuple(
+        """The concepts in the order of their code points, the held-out ones included and marked."""
+        return tuple(c for c in self._by_code_point.values() if is_in_share(c.code_point, self.concept_share))
+
+    @cached_property
+    def _by_code_point(self) -> dict[str, Concept]:
+        concepts = (
             Concept(
                 code_point=row["code_point"],
                 emoji=row["emoji"],
@@ -149,6 +159,7 @@ class StarterPack:
             )
             for row in self._rows("concepts.parquet")
         )
+        return {concept.code_point: concept for concept in concepts}
 
     @cached_property
     def styles(self) -> tuple[str, ...]:
@@ -188,27 +199,27 @@ class StarterPack:
 
     @cached_property
     def _drawings(self) -> tuple[Drawing, ...]:
-        rows = self._rows("emoji.parquet")
-        return tuple(Drawing(self._concept(row), row["style"], row["image"]) for row in rows)
+        rows = self._rows_of_concepts("emoji.parquet")
+        return tuple(Drawing(concept, row["style"], row["image"]) for concept, row in rows)
 
     @cached_property
     def _clips(self) -> tuple[Clip, ...]:
-        rows = self._rows("clips.parquet")
+        rows = self._rows_of_concepts("clips.parquet")
         return tuple(
-            Clip(self._concept(row), row["image"], row["num_frames"], row["duration_ms"]) for row in rows
+            Clip(concept, row["image"], row["num_frames"], row["duration_ms"]) for concept, row in rows
         )
 
-    @cached_property
-    def _by_code_point(self) -> dict[str, Concept]:
-        return {concept.code_point: concept for concept in self.concepts}
-
-    def _concept(self, row: Mapping[str, Any]) -> Concept:
-        concept = self._by_code_point.get(row["code_point"])
-        if concept is None:
-            raise DataError(
-                f"{self.folder}: a picture of {row['code_point']}, which is not in concepts.parquet"
-            )
-        return concept
+    def _rows_of_concepts(self, file: str) -> Iterator[tuple[Concept, dict[str, Any]]]:
+        """A part's rows with what they show, as far as it is in the share."""
+        wanted = set(self.concepts)
+        for row in self._rows(file):
+            concept = self._by_code_point.get(row["code_point"])
+            if concept is None:
+                raise DataError(
+                    f"{self.folder}: {file} shows {row['code_point']}, which is not in concepts.parquet"
+                )
+            if concept in wanted:
+                yield concept, row
 
     def _rows(self, file: str) -> list[dict[str, Any]]:
         return read_part(self.folder, self.manifest.part(file))

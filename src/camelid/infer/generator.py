@@ -7,13 +7,15 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
 
 from camelid.checkpoint import load_model
 from camelid.core import Completion, FinishReason, Message, ModelInput, SamplingParams, TextPart, Usage
 from camelid.core.errors import InputError
 from camelid.infer.sampler import sample
 from camelid.inputs import ChatFormat, StreamDecoder, Tokenizer
-from camelid.model import KVCache, Llama4, ModelOutput
+from camelid.model import KVCache, Llama4
 
 __all__ = ["Generator"]
 
@@ -59,9 +61,9 @@ class Generator:
     @torch.inference_mode()
     def document_nats(self, text: str) -> float:
         """Sum of -ln p over the document's tokens and its end."""
-        document = self.chat_format.encode_document([TextPart(text)])
-        logits = self.model.logits(self.model(document.token_ids).hidden[:-1])
-        return float(F.cross_entropy(logits.float(), document.token_ids[1:], reduction="sum"))
+        token_ids = self.chat_format.encode_document([TextPart(text)]).token_ids.to(self._device)
+        logits = self.model.logits(self.model(token_ids).hidden[:-1])
+        return float(F.cross_entropy(logits.float(), token_ids[1:], reduction="sum"))
 
     def _token_ids(self, prompt: ModelInput, sampling: SamplingParams) -> Iterator[int]:
         """Generated ids, the stop token included."""
@@ -70,19 +72,27 @@ class Generator:
             raise InputError(f"the prompt has {len(prompt)} tokens, the context is {limit}")
         generator = torch.Generator().manual_seed(sampling.seed)
         cache = KVCache(self.model.config.text)
-        hidden = self._forward(prompt.token_ids, cache, prompt)
+        unseen = [prompt.token_ids, prompt.tiles, prompt.patch_positions]
         for _ in range(min(sampling.max_tokens, limit - len(prompt))):
-            with torch.inference_mode():
-                token_id = sample(self.model.logits(hidden[-1]), sampling, generator)
+            token_id = sample(self._next_logits(cache, *unseen), sampling, generator)
             yield token_id
             if token_id in self.tokenizer.stop_ids:
                 return
-            hidden = self._forward(torch.tensor([token_id]), cache)
+            unseen = [torch.tensor([token_id])]
 
     @torch.inference_mode()
-    def _forward(
-        self, token_ids: torch.Tensor, cache: KVCache, prompt: ModelInput | None = None
-    ) -> torch.Tensor:
-        tiles, patch_positions = (prompt.tiles, prompt.patch_positions) if prompt else (None, None)
-        output: ModelOutput = self.model(token_ids, None, tiles, patch_positions, cache)
-        return output.hidden
+    def _next_logits(
+        self,
+        cache: KVCache,
+        token_ids: Int[Tensor, "new"],
+        tiles: UInt8[Tensor, "tiles 3 size size"] | None = None,
+        patch_positions: Int[Tensor, "patches"] | None = None,
+    ) -> Float[Tensor, "vocab"]:
+        """Reads the new tokens; the logits of what follows, on the CPU, where the random draws are made."""
+        inputs = [token_ids, None, tiles, patch_positions]
+        on_device = [None if value is None else value.to(self._device) for value in inputs]
+        return self.model.logits(self.model(*on_device, cache).hidden[-1]).cpu()
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device

@@ -54,6 +54,9 @@ def nano_scout() -> PretrainConfig:
 
 
 def demo() -> PretrainConfig:
-    """What `camelid demo` trains: the same model and data in eight minutes."""
+    """What `camelid demo` trains in eight minutes: the same model on an eighth of the concepts."""
     recipe = nano_scout()
-    return recipe.replace(train=recipe.train.replace(max_minutes=8, checkpoint_every=100))
+    return recipe.replace(
+        train=recipe.train.replace(max_minutes=8, checkpoint_every=100),
+        data=recipe.data.replace(concept_share=0.125),
+    )

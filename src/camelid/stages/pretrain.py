@@ -37,10 +37,14 @@ __all__ = ["DataConfig", "PretrainConfig", "chat_format_for", "pretrain"]
 
 @dataclass(frozen=True)
 class DataConfig(Config):
-    """What is learnt from. `paths` adds users' own data (.jsonl, .parquet, or a folder of texts) to the starter
-    pack, each with the weight beside it in `path_weights` (default 1); weights are shares of examples."""
+    """What is learnt from: the starter pack, whole or a share of its concepts, and users' own data.
+
+    `paths` are .jsonl files, .parquet files or folders of texts, each with the weight beside it in
+    `path_weights` (default 1); all weights are shares of examples.
+    """
 
     starter: StarterWeights | None = field(default_factory=StarterWeights)
+    concept_share: float = 1.0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     paths: tuple[str, ...] = ()
     path_weights: tuple[float, ...] = ()
@@ -105,7 +109,7 @@ def tokenizer_path(config: PretrainConfig) -> Path:
 
 
 def chat_format_for(config: PretrainConfig) -> ChatFormat:
-    """The chat format of the run's tokenizer and model; ConfigError when their vocabularies differ."""
+    """The chat format of the run's tokenizer and model; DataError when their vocabularies differ."""
     path = tokenizer_path(config)
     tokenizer = Tokenizer.from_file(path, vocab_size=config.model.text.vocab_size)
     return ChatFormat.for_model(tokenizer, config.model.vision)
@@ -114,21 +118,22 @@ def chat_format_for(config: PretrainConfig) -> ChatFormat:
 def _mixture(config: DataConfig, seed: int) -> Mixture:
     weights: dict[Source, float] = {}
     if config.starter is not None:
-        starter = starter_mixture(StarterPack.open(), config.starter, augment=config.augment, seed=seed)
+        pack = StarterPack.open(concept_share=config.concept_share)
+        starter = starter_mixture(pack, config.starter, augment=config.augment, seed=seed)
         weights = {source: starter.shares[source.name] for source in starter.sources}
     shares = config.path_weights or (1.0,) * len(config.paths)
     if len(shares) != len(config.paths):
         raise ConfigError(f"{len(config.paths)} paths but {len(shares)} path_weights")
     for path, share in zip(map(Path, config.paths), shares, strict=True):
-        weights[_source(path)] = share
+        weights[_source(path, seed)] = share
     return Mixture(weights)
 
 
-def _source(path: Path) -> Source:
+def _source(path: Path, seed: int) -> Source:
     if path.is_dir():
-        return TextFolderSource(path)
+        return TextFolderSource(path, seed=seed)
     if path.suffix == ".jsonl":
-        return JsonlSource(path)
+        return JsonlSource(path, seed=seed)
     if path.suffix == ".parquet":
-        return ParquetSource(path)
+        return ParquetSource(path, seed=seed)
     raise ConfigError(f"{path}: expected a .jsonl file, a .parquet file or a folder of texts")
