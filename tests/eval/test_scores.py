@@ -9,7 +9,7 @@ import pytest
 
 from camelid.core import Completion, Message, SamplingParams, Usage
 from camelid.data.questions.problem import Problem
-from camelid.eval import Score, bits_per_byte, is_right, judge, wilson_interval
+from camelid.eval import Score, compression, is_right, judge, wilson_interval
 
 
 def test_wilson_interval_matches_newcombe_1998() -> None:
@@ -63,4 +63,6 @@ class Uniform:
 
 
 def test_bits_per_byte_of_a_uniform_byte_model_is_eight() -> None:
-    assert bits_per_byte(Uniform(), ["abc", "déjà vu"]) == pytest.approx(8.0)
+    measured = compression(Uniform(), ["abc", "déjà vu"])
+    assert (measured.num_documents, measured.bits_per_byte) == (2, pytest.approx(8.0))
+    assert (measured.low, measured.high) == (pytest.approx(8.0), pytest.approx(8.0))

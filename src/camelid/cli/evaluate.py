@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -12,12 +13,13 @@ from rich.table import Table
 
 from camelid.cli import model_choice
 from camelid.cli.problem_sets import PROBLEM_SETS, problem_set
-from camelid.core import MessageCompleter
+from camelid.core import DocumentScorer, MessageCompleter, TextPart
 from camelid.core.files import write_text_atomically
+from camelid.data.questions.held_out import held_out_prose
 from camelid.data.starter import StarterPack
-from camelid.eval import Score, judge
+from camelid.eval import Compression, Score, compression, judge
 
-__all__ = ["evaluate", "judge_sets", "score_table"]
+__all__ = ["evaluate", "judge_sets", "measure_prose", "score_table"]
 
 
 def evaluate(
@@ -27,14 +29,32 @@ def evaluate(
     json_path: Path | None,
     concept_share: float = 1.0,
 ) -> None:
-    """Loads a model, asks everything, prints the table and, if asked to, writes the scores as JSON."""
+    """Loads a model, asks everything, prints the table and, if asked to, writes the scores as JSON.
+
+    Without `names` held-out prose is measured, too.
+    """
     pack = StarterPack.open(concept_share=concept_share)
     completer = model_choice.load_model(model)
     scores = judge_sets(completer, pack, names or tuple(PROBLEM_SETS), num_problems)
     Console().print(score_table(scores))
+    report: dict[str, Any] = {"schema": "scores/1", "scores": [score.to_dict() for score in scores]}
+    if not names and isinstance(completer, DocumentScorer):
+        prose = measure_prose(completer, pack)
+        Console().print(
+            f"held-out prose: {prose.bits_per_byte:.3f} bits per byte "
+            f"({prose.low:.3f} – {prose.high:.3f}, {prose.num_documents} documents)"
+        )
+        report["prose"] = prose.to_dict()
     if json_path is not None:
-        report = {"schema": "scores/1", "scores": [score.to_dict() for score in scores]}
         write_text_atomically(json_path, json.dumps(report, indent=2) + "\n")
+
+
+def measure_prose(scorer: DocumentScorer, pack: StarterPack) -> Compression:
+    """Bits per byte of the chapters that were never seen; progress on stderr."""
+    texts = ["".join(p.text for p in d.parts if isinstance(p, TextPart)) for d in held_out_prose(pack)]
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("reading", total=len(texts))
+        return compression(scorer, texts, lambda count: progress.advance(task, count))
 
 
 def judge_sets(

@@ -3,7 +3,7 @@
 In: problems and a completer. Out: scores with intervals. Must not know: how answers are made.
 """
 
-from camelid.eval.judge import bits_per_byte, is_right, judge
-from camelid.eval.scores import Score, wilson_interval
+from camelid.eval.judge import compression, is_right, judge
+from camelid.eval.scores import Compression, Score, wilson_interval
 
-__all__ = ["Score", "bits_per_byte", "is_right", "judge", "wilson_interval"]
+__all__ = ["Compression", "Score", "compression", "is_right", "judge", "wilson_interval"]

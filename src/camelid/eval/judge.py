@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 from camelid.core import DocumentScorer, MessageCompleter, SamplingParams
 from camelid.data.questions.problem import Problem, blind_twins
-from camelid.eval.scores import Score
+from camelid.eval.scores import Compression, Score
 
-__all__ = ["bits_per_byte", "is_right", "judge"]
+__all__ = ["compression", "is_right", "judge"]
 
 GREEDY = SamplingParams(max_tokens=32, temperature=0.0)
 
@@ -44,7 +43,13 @@ def judge(
     return Score(kind, len(problems), count(problems), count(blind_twins(problems, seed)))
 
 
-def bits_per_byte(scorer: DocumentScorer, texts: Sequence[str]) -> float:
-    """Compression of UTF-8 text, comparable between tokenizers."""
-    num_bytes = sum(len(text.encode()) for text in texts)
-    return sum(scorer.document_nats(text) for text in texts) / math.log(2) / max(num_bytes, 1)
+def compression(
+    scorer: DocumentScorer, texts: Sequence[str], on_progress: Callable[[int], None] | None = None
+) -> Compression:
+    """How far the texts can be compressed: comparable between tokenizers, unlike a loss per token."""
+    nats = []
+    for text in texts:
+        nats.append(scorer.document_nats(text))
+        if on_progress is not None:
+            on_progress(1)
+    return Compression.of(nats, [len(text.encode()) for text in texts])

@@ -56,7 +56,8 @@ def nano_scout() -> PretrainConfig:
 def demo() -> PretrainConfig:
     """What `camelid demo` trains in eight minutes: the same model on an eighth of the concepts."""
     recipe = nano_scout()
+    gentle_rate = recipe.train.optimizer.replace(lr=1.5e-3)
     return recipe.replace(
-        train=recipe.train.replace(max_minutes=8, checkpoint_every=100),
+        train=recipe.train.replace(max_minutes=8, checkpoint_every=100, optimizer=gentle_rate),
         data=recipe.data.replace(concept_share=0.125),
     )
