@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable
 
 import torch
-from measure import compare, race
-from peer import build_ours, build_peer, random_tokens
 from torch import Tensor
 
 from camelid.core.memory import keep_freed_memory
 from camelid.model import KVCache
+from measure import compare, race
+from peer import build_ours, build_peer, random_tokens
 
 NAME, LENGTH, ROUNDS, REQUIRED, AIM = "mini-scout", 2048, 9, 5.0, 8.0
 LOGIT_TOLERANCE = 0.1  # of the logits' norm; the measured difference is in the results
@@ -52,8 +52,12 @@ def main() -> None:
     if difference > LOGIT_TOLERANCE:
         sys.exit(f"the logits differ by {difference:.3f} of their size")
     compare(
-        f"prefill-{NAME}", "s", peer.seconds, ours.seconds,
-        required=REQUIRED, aim=AIM,
+        f"prefill-{NAME}",
+        "s",
+        peer.seconds,
+        ours.seconds,
+        required=REQUIRED,
+        aim=AIM,
         what="prefill from an empty cache to the last token's logits; bf16",
         preset=NAME,
         tokens=LENGTH,

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from measure import Side, compare, race
-from peer import build_ours, build_peer, random_tokens
 from torch import nn
 
 from camelid.core.memory import keep_freed_memory
-from camelid.model import preset
 from camelid.train.losses import cross_entropy_sum
+from measure import Side, compare, race
+from peer import build_ours, build_peer, random_tokens
 
 LENGTH, LEARNING_RATE = 512, 1e-4
 LOSS_TOLERANCE = 0.02  # nats, of about 9.4; measured differences are in the results
@@ -78,13 +77,24 @@ def run_case(name: str, sequences: int, rounds: int, required: float, aim: float
     }
     speed = sequences * LENGTH / statistics.median(ours.seconds)
     compare(
-        f"train-step-{name}", "s", peer.seconds, ours.seconds,
-        required=required, aim=aim, **facts, our_tokens_per_second=round(speed),
+        f"train-step-{name}",
+        "s",
+        peer.seconds,
+        ours.seconds,
+        required=required,
+        aim=aim,
+        **facts,
+        our_tokens_per_second=round(speed),
     )
     facts["what"] += "; peak resident set of the whole process that trains"
     compare(
-        f"train-memory-{name}", "GB", [peer.peak_gb], [ours.peak_gb],
-        required=MEMORY_REQUIRED, aim=MEMORY_AIM, **facts,
+        f"train-memory-{name}",
+        "GB",
+        [peer.peak_gb],
+        [ours.peak_gb],
+        required=MEMORY_REQUIRED,
+        aim=MEMORY_AIM,
+        **facts,
     )
 
 

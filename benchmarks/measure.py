@@ -33,7 +33,9 @@ class Side:
     peak_gb: float
 
 
-def race(peer: Callable[[], Callable[[], Any]], ours: Callable[[], Callable[[], Any]], rounds: int) -> tuple[Side, Side]:
+def race(
+    peer: Callable[[], Callable[[], Any]], ours: Callable[[], Callable[[], Any]], rounds: int
+) -> tuple[Side, Side]:
     """Runs peer, ours, peer, ours, …, one untimed round first. Both arguments build what a round then calls."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []

@@ -95,11 +95,13 @@ def _in_checkpoint_8(root: Path, metrics: StepMetrics) -> None:
 
 def _while_4_makes_room(root: Path, metrics: StepMetrics) -> None:
     """Checkpoint 8 is there, and what is left of the one it replaces."""
+    really_remove = shutil.rmtree
 
     def remove(path: Path, **options: Any) -> None:
         if path.name == "step-4":
             (path / "model.safetensors").unlink()
             _die()
+        really_remove(path, **options)
 
     if metrics.step == 8:
         shutil.rmtree = remove

@@ -82,6 +82,7 @@ def pretrain(
     chat_format = chat_format_for(config)
     mixture = _mixture(config.data, config.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(config.seed)  # the random state that checkpoints keep is the run's, not the process's
     model = init_weights(Llama4(config.model), config.seed).to(device)
     run = resume or RunDir.create(run_root, "pretrain", config.preset, config, sys.argv)
     files: dict[str, str | bytes] = dict(model_files(config.model, chat_format.tokenizer.num_special_tokens))

@@ -23,6 +23,7 @@ import torch
 from camelid.checkpoint.train_state import TrainState, load_train_state, save_train_state
 from camelid.core import Batch, Config
 from camelid.core.errors import ConfigError, TrainingError
+from camelid.core.memory import keep_freed_memory
 from camelid.core.run_dir import RunDir
 from camelid.model import Llama4
 from camelid.train.balance import BalanceConfig, Balancer, selection_biases
@@ -92,6 +93,7 @@ def train(
     first. Raises TrainingError after `max_bad_steps` steps in a row without a finite loss. Whatever ends the run,
     run.json says how.
     """
+    keep_freed_memory()
     optimizers = Optimizers(model, config.optimizer)
     position = _resume(model, optimizers, run)
     run.set_status("running")
