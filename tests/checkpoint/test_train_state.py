@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from camelid.checkpoint.train_state import TrainState, load_train_state, save_train_state
+from camelid.checkpoint.train_state import TrainState, load_train_state, remove_train_state, save_train_state
 from camelid.core.errors import CheckpointError
 from camelid.core.run_dir import COMPLETE
 
@@ -142,3 +142,15 @@ def test_what_a_killed_process_left_is_swept(saved: Path) -> None:
     (left / "model.safetensors").write_bytes(b"half")
     save_train_state(saved.with_name("step-9"), STATE, FILES)
     assert names(saved.parent) == {"step-5", "step-9"}
+
+
+def test_a_removed_checkpoint_is_gone_at_once(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before its files are: a kill half-way leaves nothing that says COMPLETE, and the next save sweeps it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda path: None)
+        remove_train_state(saved)
+    assert names(saved.parent) == {".step-5.tmp"}
+    save_train_state(saved.with_name("step-6"), STATE, FILES)
+    assert names(saved.parent) == {"step-6"}
+    remove_train_state(saved.with_name("step-6"))
+    assert names(saved.parent) == set()

@@ -98,7 +98,7 @@ def _while_4_makes_room(root: Path, metrics: StepMetrics) -> None:
     really_remove = shutil.rmtree
 
     def remove(path: Path, **options: Any) -> None:
-        if path.name == "step-4":
+        if path.name == ".step-4.tmp":
             (path / "model.safetensors").unlink()
             _die()
         really_remove(path, **options)

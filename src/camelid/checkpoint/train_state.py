@@ -25,7 +25,7 @@ from camelid.core.errors import CheckpointError
 from camelid.core.files import sync_directory
 from camelid.core.run_dir import COMPLETE
 
-__all__ = ["TrainState", "load_train_state", "save_train_state"]
+__all__ = ["TrainState", "load_train_state", "remove_train_state", "save_train_state"]
 
 HEADROOM = 1.02  # for headers and the small files
 MODEL, OPTIMIZER, RNG, LOADER = "model.safetensors", "optim.safetensors", "rng.safetensors", "loader.json"
@@ -45,17 +45,17 @@ def save_train_state(directory: Path, state: TrainState, model_files: Mapping[st
     """Writes `directory`, which must not be a complete checkpoint yet.
 
     CheckpointError with the bytes needed and free when the disk is full; then other checkpoints are untouched and
-    nothing of this one is left. A run has one writer: what an earlier one left half written is removed.
+    nothing of this one is left. A run has one writer: what an earlier one left half written or half removed goes.
     """
     assert not (directory / COMPLETE).exists(), f"{directory} is complete: nothing is changed afterwards"
     directory.parent.mkdir(parents=True, exist_ok=True)
-    for half_written in (directory, *directory.parent.glob(".step-*.tmp")):
-        shutil.rmtree(half_written, ignore_errors=True)
+    for half in (directory, *directory.parent.glob(".step-*.tmp")):
+        shutil.rmtree(half, ignore_errors=True)
     needed = sum(tensor.nbytes for group in (state.model, state.optimizer) for tensor in group.values())
     free = shutil.disk_usage(directory.parent).free
     if free < needed * HEADROOM:
         raise CheckpointError(f"{directory}: needs {needed:,} bytes, the disk has {free:,} free")
-    temporary = directory.with_name(f".{directory.name}.tmp")
+    temporary = _temporary(directory)
     temporary.mkdir()
     try:
         digests: dict[str, str] = {}
@@ -87,6 +87,17 @@ def save_train_state(directory: Path, state: TrainState, model_files: Mapping[st
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_train_state(directory: Path) -> None:
+    """Removes a checkpoint. A kill on the way leaves nothing that looks like one; the next save sweeps the rest."""
+    temporary = _temporary(directory)
+    directory.rename(temporary)
+    shutil.rmtree(temporary)
+
+
+def _temporary(directory: Path) -> Path:
+    return directory.with_name(f".{directory.name}.tmp")
 
 
 def _pack(tensors: Mapping[str, Tensor]) -> bytes:

@@ -7,7 +7,6 @@ progress counts steps; with a time budget, progress also depends on the clock.
 
 from __future__ import annotations
 
-import shutil
 import signal
 import threading
 import time
@@ -20,7 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from camelid.checkpoint.train_state import TrainState, load_train_state, save_train_state
+from camelid.checkpoint.train_state import TrainState, load_train_state, remove_train_state, save_train_state
 from camelid.core import Batch, Config
 from camelid.core.errors import ConfigError, TrainingError
 from camelid.core.memory import keep_freed_memory
@@ -201,7 +200,7 @@ def _save(
     )
     save_train_state(run.checkpoint_dir(position.step), state, model_files)
     for old in run.checkpoint_steps()[:-num_kept]:
-        shutil.rmtree(run.checkpoint_dir(old))
+        remove_train_state(run.checkpoint_dir(old))
 
 
 @contextmanager
