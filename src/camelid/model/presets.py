@@ -29,7 +29,7 @@ NANO_VISION = VisionConfig(
     image_size=48,
     patch_size=8,
     projector_dim=256,
-    max_tiles=4,
+    max_tiles=1,  # four were tried: names fell to a quarter (docs/log.md)
 )
 NANO_CHUNK = 256
 

@@ -28,7 +28,8 @@ __all__ = [
 ]
 
 QUERY_BLOCK = 512  # queries per step of `continued_attention`: bounds its mask to 512 x keys
-BLOCK = 128  # queries per step of `_BlockedAttention`: 64 to 256 measure alike
+BLOCK = 128  # queries per step of `_BlockedAttention`; half of it for segments up to SHORT tokens
+SHORT = 512
 KEEP_WEIGHTS = 1024  # segments up to this long keep their softmax weights for the backward pass
 
 
@@ -117,11 +118,12 @@ class _BlockedAttention(torch.autograd.Function):
         kv_heads, dtype = k.shape[2], v.dtype
         rows = _by_kv_head((q * head_dim**-0.5).to(dtype), kv_heads)
         keys, values = _by_kv_head(k.to(dtype), kv_heads), _by_kv_head(v, kv_heads)
+        future = _future(rows, tokens) if is_causal else None
         out = torch.empty_like(rows)
         kept = []
         for low, high, seen in _blocks(tokens, is_causal):
             block = slice(low * heads // kv_heads, high * heads // kv_heads)
-            weights = _block_weights(rows[:, block], keys[:, :seen], low if is_causal else None)
+            weights = _block_weights(rows[:, block], keys[:, :seen], high - low, future)
             out[:, block] = torch.bmm(weights, values[:, :seen])
             if tokens <= KEEP_WEIGHTS:
                 kept.append(weights)
@@ -138,12 +140,14 @@ class _BlockedAttention(torch.autograd.Function):
         q_dtype, k_dtype = ctx.dtypes  # type: ignore[attr-defined]
         is_causal: bool = ctx.is_causal  # type: ignore[attr-defined]
         kv_heads = keys.shape[0] // segments
+        future = _future(rows, tokens) if is_causal and not kept else None
         grad_out = _by_kv_head(grads[0], kv_heads)
         grad_q, grad_k, grad_v = torch.empty_like(rows), torch.zeros_like(keys), torch.zeros_like(values)
         for index, (low, high, seen) in enumerate(_blocks(tokens, is_causal)):
             block = slice(low * heads // kv_heads, high * heads // kv_heads)
-            start = low if is_causal else None
-            weights = kept[index] if kept else _block_weights(rows[:, block], keys[:, :seen], start)
+            weights = (
+                kept[index] if kept else _block_weights(rows[:, block], keys[:, :seen], high - low, future)
+            )
             grad_weights = torch.bmm(grad_out[:, block], values[:, :seen].mT)
             grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
             grad_q[:, block] = torch.bmm(grad_scores, keys[:, :seen])
@@ -173,18 +177,28 @@ def _by_token(rows: Tensor, segments: int, heads: int) -> Tensor:
 
 def _blocks(tokens: int, is_causal: bool) -> Iterator[tuple[int, int, int]]:
     """First and last query (exclusive) of each block, and how many keys it sees."""
-    for low in range(0, tokens, BLOCK):
-        high = min(low + BLOCK, tokens)
+    size = _block_size(tokens)
+    for low in range(0, tokens, size):
+        high = min(low + size, tokens)
         yield low, high, high if is_causal else tokens
 
 
-def _block_weights(rows: Tensor, keys: Tensor, first_query: int | None) -> Tensor:
-    """Softmax weights of one block; `first_query` is None where every query sees every key."""
+def _block_size(tokens: int) -> int:
+    return min(tokens, BLOCK // 2 if tokens <= SHORT else BLOCK)
+
+
+def _future(like: Tensor, tokens: int) -> Tensor:
+    """What is added to the scores of a block's queries with the block's own keys: -inf above the diagonal."""
+    size = _block_size(tokens)
+    return like.new_full((size, size), -torch.inf).triu_(1)
+
+
+def _block_weights(rows: Tensor, keys: Tensor, queries: int, future: Tensor | None) -> Tensor:
+    """Softmax weights of a block of `queries`, whose own keys are the last ones; without `future` all are seen."""
     scores = torch.bmm(rows, keys.mT)
-    if first_query is not None:
-        queries = keys.shape[1] - first_query
-        future = scores.new_full((queries, queries), -torch.inf).triu_(1)
-        scores[..., first_query:].unflatten(1, (queries, -1)).add_(future[:, None])
+    if future is not None:
+        own = scores[..., -queries:].unflatten(1, (queries, -1))
+        own.add_(future[:queries, None, :queries])
     return scores.softmax(-1)
 
 
