@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pytest
 
-from camelid.core import Config
+from camelid.core import Config, SamplingParams
 from camelid.core.errors import ConfigError
 from camelid.model import PRESETS, Llama4Config, preset
 from camelid.recipes import RECIPES
@@ -130,3 +130,9 @@ def test_other_values_have_another_digest(changes: dict[str, Any]) -> None:
 def test_a_replaced_field_is_checked_as_well() -> None:
     with pytest.raises(ConfigError, match="power must be positive, got 0"):
         CART.engine.replace(power=0.0)
+
+
+@pytest.mark.parametrize("value", ["12", True, 1.5])
+def test_nothing_is_bent_into_a_number(value: object) -> None:
+    with pytest.raises(ConfigError, match="max_tokens"):
+        SamplingParams.from_dict({"max_tokens": value})

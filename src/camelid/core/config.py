@@ -32,7 +32,7 @@ class Config:
     def from_dict(cls: type[Self], values: dict[str, Any]) -> Self:
         """The inverse of `to_dict`; raises ConfigError that names each offending field."""
         try:
-            return TypeAdapter(cls).validate_python(values)
+            return TypeAdapter(cls).validate_json(json.dumps(values), strict=True)
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(map(str, p['loc'])) or cls.__name__}: {p['msg']}" for p in error.errors()
