@@ -19,7 +19,7 @@ from camelid.core.batch import Batch
 from camelid.core.errors import ConfigError, DataError
 from camelid.core.messages import ImagePart, Message, TextPart
 from camelid.data.example import Conversation, Document, Example
-from camelid.data.loader import BatchLoader, LoaderState, example_rng
+from camelid.data.loader import BatchLoader, LoaderState, example_rng, square_averaged
 from camelid.data.mixture import Mixture
 from camelid.data.prefetch import prefetch
 from camelid.inputs import ChatFormat, Tokenizer
@@ -109,6 +109,13 @@ def test_a_killed_run_resumes_bit_for_bit(prefetch_depth: int) -> None:
 def test_prefetching_changes_nothing() -> None:
     ahead, plain = islice(loader(prefetch_depth=2), 8), islice(loader(), 8)
     assert all(same(a, b) and s == t for (a, s), (b, t) in zip(ahead, plain, strict=True))
+
+
+def test_square_averaging_lets_a_page_count_no_more_than_its_root() -> None:
+    weights = torch.tensor([0.0, 1, 1, 1, 1, 0, 0, 1, 0])
+    averaged = square_averaged(weights)
+    assert torch.equal(averaged, torch.tensor([0, 0.5, 0.5, 0.5, 0.5, 0, 0, 1, 0]))
+    assert not square_averaged(torch.zeros(3)).any()
 
 
 def test_another_seed_gives_other_batches() -> None:

@@ -23,6 +23,7 @@ from camelid.data.questions import clips as clips_module
 from camelid.data.questions import held_out
 from camelid.data.questions.cast import Cast
 from camelid.data.questions.motion import ACTIONS, film
+from camelid.data.questions.naming import Naming, NamingConfig
 from camelid.data.questions.problem import Problem, blind_twins
 from camelid.data.questions.scenes import NUMBERS, Scene, compose_scene, questions_about
 from camelid.data.questions.shapes import COLOURS, SHAPES, jittered_colour
@@ -158,8 +159,8 @@ def test_the_shares_of_a_mixture_are_those_of_its_weights(pack: StarterPack, mix
     assert starter_mixture(pack, only).shares == {"prose": 1.0}
 
 
-def test_every_drawing_comes_once_per_epoch(cast: Cast, mixture: Mixture) -> None:
-    naming = next(source for source in mixture.sources if source.name == "naming")
+def test_every_drawing_comes_once_per_epoch(cast: Cast) -> None:
+    naming = Naming(cast, config=NamingConfig(documents=0.0))
     seen: Counter[int] = Counter()
     spy = Cast.pair
 
@@ -169,15 +170,14 @@ def test_every_drawing_comes_once_per_epoch(cast: Cast, mixture: Mixture) -> Non
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Cast, "pair", note)
-        patch.setattr("camelid.data.questions.naming.DOCUMENT_SHARE", 0.0)
         patch.setattr("camelid.data.questions.naming.augment_drawing", lambda drawing, *_: drawing)
         for index in range(cast.num_drawings):
             naming.example(index, example_rng(0, index))
     assert len(seen) == cast.num_drawings and set(seen.values()) == {1}
 
 
-def test_names_in_every_language_are_the_packs(cast: Cast, mixture: Mixture) -> None:
-    naming = next(source for source in mixture.sources if source.name == "naming")
+def test_names_in_every_language_are_the_packs(cast: Cast) -> None:
+    naming = Naming(cast, config=NamingConfig(english=0.6, one_turn=0.7))
     language_of = {question: code for code, questions in NAME_QUESTIONS.items() for question in questions}
     by_names = {code: {concept.names[code] for concept in cast.concepts} for code in LANGUAGES}
     asked: Counter[str] = Counter()

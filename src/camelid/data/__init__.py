@@ -6,8 +6,9 @@ In: files, packages, the starter pack. Out: batches. Must not know: the model.
 from camelid.data.augment import AugmentConfig
 from camelid.data.example import Conversation, Document, Example, Source
 from camelid.data.hub import HubSource
-from camelid.data.loader import BatchLoader, LoaderState
+from camelid.data.loader import BatchLoader, LoaderState, LossAveraging
 from camelid.data.mixture import Mixture
+from camelid.data.questions.naming import NamingConfig
 from camelid.data.sources import JsonlSource, ParquetSource, TextFolderSource
 from camelid.data.starter import StarterPack
 from camelid.data.starter_mixture import StarterWeights, starter_mixture
@@ -21,7 +22,9 @@ __all__ = [
     "HubSource",
     "JsonlSource",
     "LoaderState",
+    "LossAveraging",
     "Mixture",
+    "NamingConfig",
     "ParquetSource",
     "Source",
     "StarterPack",

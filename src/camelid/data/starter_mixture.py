@@ -10,7 +10,7 @@ from camelid.data.mixture import Mixture
 from camelid.data.questions.cast import Cast
 from camelid.data.questions.clips import Clips
 from camelid.data.questions.motion import Motion
-from camelid.data.questions.naming import Naming
+from camelid.data.questions.naming import Naming, NamingConfig
 from camelid.data.questions.scenes import Scenes
 from camelid.data.questions.text import Glosses, Prose, Words
 from camelid.data.questions.which_of import WhichOf
@@ -23,14 +23,14 @@ __all__ = ["StarterWeights", "starter_mixture"]
 class StarterWeights(Config):
     """Shares of examples, in any unit. 0 leaves a source out."""
 
-    naming: float = 0.50
-    which_of: float = 0.08
-    scenes: float = 0.18
+    naming: float = 0.64
+    which_of: float = 0.015
+    scenes: float = 0.25
     clips: float = 0.05
-    motion: float = 0.05
-    prose: float = 0.07
-    glosses: float = 0.03
-    words: float = 0.04
+    motion: float = 0.025
+    prose: float = 0.01
+    glosses: float = 0.004
+    words: float = 0.006
 
 
 def starter_mixture(
@@ -38,6 +38,7 @@ def starter_mixture(
     weights: StarterWeights = StarterWeights(),
     *,
     augment: AugmentConfig = AugmentConfig(),
+    naming: NamingConfig = NamingConfig(),
     seed: int = 0,
 ) -> Mixture:
     """All sources over the pack's train split. `seed` decides the order of their epochs.
@@ -47,7 +48,7 @@ def starter_mixture(
     cast = Cast(pack.drawings("train"))
     return Mixture(
         {
-            Naming(cast, seed, augment): weights.naming,
+            Naming(cast, seed, augment, naming): weights.naming,
             WhichOf(cast, seed, augment): weights.which_of,
             Scenes(cast): weights.scenes,
             Clips(pack.clips("train"), seed, augment): weights.clips,

@@ -38,17 +38,17 @@ def nano_scout() -> PretrainConfig:
         ),
         data=DataConfig(
             starter=StarterWeights(
-                naming=0.62,
-                which_of=0.03,
-                scenes=0.20,
-                clips=0.04,
-                motion=0.03,
-                prose=0.03,
-                glosses=0.02,
-                words=0.03,
+                naming=0.64,
+                which_of=0.015,
+                scenes=0.25,
+                clips=0.05,
+                motion=0.025,
+                prose=0.01,
+                glosses=0.004,
+                words=0.006,
             ),
             augment=GENTLE,
-            batch_tokens=4096,
+            batch_tokens=8192,
         ),
     )
 

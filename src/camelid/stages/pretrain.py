@@ -20,7 +20,9 @@ from camelid.data import (
     BatchLoader,
     JsonlSource,
     LoaderState,
+    LossAveraging,
     Mixture,
+    NamingConfig,
     ParquetSource,
     Source,
     StarterPack,
@@ -40,16 +42,19 @@ class DataConfig(Config):
     """What is learnt from: the starter pack, whole or a share of its concepts, and users' own data.
 
     `paths` are .jsonl files, .parquet files or folders of texts, each with the weight beside it in
-    `path_weights` (default 1); all weights are shares of examples.
+    `path_weights` (default 1); all weights are shares of examples. `averaging` says what a long text counts
+    beside a short answer.
     """
 
     starter: StarterWeights | None = field(default_factory=StarterWeights)
     concept_share: float = 1.0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    naming: NamingConfig = field(default_factory=NamingConfig)
     paths: tuple[str, ...] = ()
     path_weights: tuple[float, ...] = ()
     batch_tokens: int = 4096
     max_document_tokens: int = 512
+    averaging: LossAveraging = "square"
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,7 @@ def pretrain(
             config.data.batch_tokens,
             config.seed,
             config.data.max_document_tokens,
+            config.data.averaging,
             LoaderState.start() if state is None else LoaderState.from_dict(dict(state)),
         )
 
@@ -120,7 +126,9 @@ def _mixture(config: DataConfig, seed: int) -> Mixture:
     weights: dict[Source, float] = {}
     if config.starter is not None:
         pack = StarterPack.open(concept_share=config.concept_share)
-        starter = starter_mixture(pack, config.starter, augment=config.augment, seed=seed)
+        starter = starter_mixture(
+            pack, config.starter, augment=config.augment, naming=config.naming, seed=seed
+        )
         weights = {source: starter.shares[source.name] for source in starter.sources}
     shares = config.path_weights or (1.0,) * len(config.paths)
     if len(shares) != len(config.paths):

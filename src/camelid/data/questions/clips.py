@@ -27,6 +27,7 @@ from camelid.data.starter import Clip
 __all__ = ["Clips", "clip_problems"]
 
 NUM_FRAMES = 4
+ONE_TURN_SHARE = 0.8
 
 
 class Clips:
@@ -59,7 +60,8 @@ class Clips:
             (choose(CATEGORY_QUESTIONS, rng), GROUP_NAMES[concept.group]),
             (in_other, concept.names[language]),
         ]
-        return talk(turns[: int(rng.integers(1, 4))], [video])
+        num_turns = 1 if rng.random() < ONE_TURN_SHARE else int(rng.integers(2, 4))
+        return talk(turns[:num_turns], [video])
 
 
 def clip_problems(clips: Sequence[Clip], count: int, seed: int) -> list[Problem]:

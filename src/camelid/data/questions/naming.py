@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from camelid.core.config import Config
 from camelid.core.messages import ImagePart, Message, Part, TextPart
 from camelid.data.augment import AugmentConfig, augment_drawing, on_white
 from camelid.data.epochs import epoch_order
@@ -26,14 +28,24 @@ from camelid.data.questions.wording import (
 )
 from camelid.data.starter import Concept
 
-__all__ = ["Naming", "category_problems", "naming_problems"]
+__all__ = ["Naming", "NamingConfig", "category_problems", "naming_problems"]
 
-DOCUMENT_SHARE = 0.1
-TEXT_FIRST_SHARE = 0.1
-NAME_FIRST_SHARE = 0.75
-# Shares of conversations with one, two, three and four turns about one picture. What is asked later can often be
-# answered from what was said before, so most conversations look once and end.
-TURN_SHARES = (0.75, 0.17, 0.05, 0.03)
+
+@dataclass(frozen=True)
+class NamingConfig(Config):
+    """What is asked about a drawing, as shares.
+
+    `english` of the questions are in English. `documents` are captioned pictures instead of conversations;
+    of the conversations, `text_first` have the question before the picture, `name_first` begin with the plain
+    question for the name, and `one_turn` end after their first answer. What is asked later can often be answered
+    from what was said before.
+    """
+
+    english: float = 0.96
+    documents: float = 0.02
+    text_first: float = 0.05
+    name_first: float = 0.88
+    one_turn: float = 0.94
 
 
 class Naming:
@@ -41,53 +53,53 @@ class Naming:
 
     name = "naming"
 
-    def __init__(self, cast: Cast, seed: int = 0, augment: AugmentConfig = AugmentConfig()) -> None:
+    def __init__(
+        self,
+        cast: Cast,
+        seed: int = 0,
+        augment: AugmentConfig = AugmentConfig(),
+        config: NamingConfig = NamingConfig(),
+    ) -> None:
         self._cast = cast
         self._seed = seed
         self._augment = augment
+        self._config = config
 
     def example(self, index: int, rng: np.random.Generator) -> Example:
         """A conversation of one to four turns about a picture, or a document of captioned pictures."""
         concept, drawing = self._cast.pair(epoch_order(self._cast.num_drawings, index, self._seed))
-        if rng.random() < DOCUMENT_SHARE:
+        if rng.random() < self._config.documents:
             return self._document(concept, drawing, rng)
         picture = ImagePart(augment_drawing(drawing, rng, self._augment))
-        num_turns = 1 + int(np.searchsorted(np.cumsum(TURN_SHARES), rng.random()))
-        turns = _turns(concept, self._cast, rng)[:num_turns]
-        return talk(turns, [picture], is_shown_last=rng.random() < TEXT_FIRST_SHARE)
+        num_turns = 1 if rng.random() < self._config.one_turn else int(rng.integers(2, 5))
+        turns = self._turns(concept, rng)[:num_turns]
+        return talk(turns, [picture], is_shown_last=rng.random() < self._config.text_first)
 
     def _document(self, concept: Concept, drawing: Image.Image, rng: np.random.Generator) -> Document:
-        """One to four pictures, each before (or each after) its caption, in one language."""
-        language = choose_language(rng)
-        is_caption_first = rng.random() < 0.3
+        """One to four pictures, each with its caption after it, in one language."""
+        language = choose_language(self._config.english, rng)
         parts: list[Part] = []
         for _ in range(1 + int(rng.integers(4))):
             picture = ImagePart(augment_drawing(drawing, rng, self._augment))
-            name = concept.names[language]
-            parts += [TextPart(f"{name}: "), picture] if is_caption_first else [picture, TextPart(f" {name}")]
-            parts.append(TextPart("\n"))
+            parts += [picture, TextPart(f" {concept.names[language]}"), TextPart("\n")]
             concept, drawing = self._cast.pair(int(rng.integers(self._cast.num_drawings)))
         return Document(tuple(parts[:-1]))
 
-
-def _turns(concept: Concept, cast: Cast, rng: np.random.Generator) -> list[Turn]:
-    """Four different turns in random order, but mostly the plain question for the name first.
-
-    What is asked after the name can be had without looking; so a third begin with something else.
-    """
-    language = choose_language(rng)
-    others = [code for code in LANGUAGES if code != language]
-    other = "en" if language != "en" and rng.random() < 0.5 else choose(others, rng)
-    in_other = choose(NAME_IN_LANGUAGE, rng).format(language=LANGUAGES[other])
-    turns = [
-        (choose(NAME_QUESTIONS[language], rng), concept.names[language]),
-        (choose(CATEGORY_QUESTIONS, rng), GROUP_NAMES[concept.group]),
-        (in_other, concept.names[other]),
-        _choice(concept, cast, rng),
-    ]
-    if rng.random() < NAME_FIRST_SHARE:
-        return [turns[0], *(turns[1 + place] for place in rng.permutation(3))]
-    return [turns[place] for place in rng.permutation(4)]
+    def _turns(self, concept: Concept, rng: np.random.Generator) -> list[Turn]:
+        """Four different turns, the plain question for the name first or all in random order."""
+        language = choose_language(self._config.english, rng)
+        others = [code for code in LANGUAGES if code != language]
+        other = "en" if language != "en" and rng.random() < 0.5 else choose(others, rng)
+        in_other = choose(NAME_IN_LANGUAGE, rng).format(language=LANGUAGES[other])
+        turns = [
+            (choose(NAME_QUESTIONS[language], rng), concept.names[language]),
+            (choose(CATEGORY_QUESTIONS, rng), GROUP_NAMES[concept.group]),
+            _choice(concept, self._cast, rng),
+            (in_other, concept.names[other]),
+        ]
+        if rng.random() < self._config.name_first:
+            return [turns[0], *(turns[1 + place] for place in rng.permutation(3))]
+        return [turns[place] for place in rng.permutation(4)]
 
 
 def _choice(concept: Concept, cast: Cast, rng: np.random.Generator) -> Turn:

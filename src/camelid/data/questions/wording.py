@@ -36,7 +36,6 @@ LANGUAGES: Mapping[str, str] = {
     "tl": "Tagalog",
     "vi": "Vietnamese",
 }
-ENGLISH_SHARE = 0.65
 
 NAME_QUESTIONS: Mapping[str, Sequence[str]] = {
     "en": (
@@ -96,10 +95,10 @@ def choose(options: Sequence[str], rng: np.random.Generator) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def choose_language(rng: np.random.Generator) -> str:
-    """English six times out of ten, otherwise any of the other languages."""
+def choose_language(english_share: float, rng: np.random.Generator) -> str:
+    """English, or any of the other languages."""
     others = [code for code in LANGUAGES if code != "en"]
-    return "en" if rng.random() < ENGLISH_SHARE else choose(others, rng)
+    return "en" if rng.random() < english_share else choose(others, rng)
 
 
 def with_article(name: str) -> str:
