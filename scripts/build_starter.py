@@ -20,13 +20,16 @@ from rich.progress import track
 
 from camelid.data.package_concepts import CONCEPT_PACKAGES, LANGUAGES, NamedEmoji, read_concepts
 from camelid.data.package_drawings import STYLES, read_clips, read_drawings
-from camelid.data.package_table import AUSTEN, CLIPS, FLUENT, NOTO, OPENMOJI, TWEMOJI, WORDNET
+from camelid.data.package_table import AUSTEN, CLIPS, WORDNET
 from camelid.data.package_texts import Gloss, read_austen, read_glosses
 from camelid.data.packages import Package, fetch_packages
 from camelid.data.parts import Manifest, Part, write_part
 
 STARTER_DIR = Path(__file__).resolve().parent.parent / "src" / "camelid" / "starter"
-PACKAGES = (*CONCEPT_PACKAGES, TWEMOJI, OPENMOJI, FLUENT, *CLIPS, AUSTEN, WORDNET)
+DRAWINGS = tuple(dict.fromkeys(style.package for style in STYLES))
+PACKAGES = tuple(dict.fromkeys((*CONCEPT_PACKAGES, *DRAWINGS, *CLIPS, AUSTEN, WORDNET)))
+# Styles that end with an older Unicode or stop short of it: they add drawings and decide on no concept.
+PARTIAL = {style.name for style in STYLES if not style.is_whole}
 ENCODERS = ("pillow", "pyarrow", "resvg-py")
 
 NOVELS = ("Emma", "Persuasion", "Pride and Prejudice", "Sense and Sensibility")
@@ -61,7 +64,7 @@ def _drawings(paths: Paths, concepts: list[NamedEmoji]) -> dict[str, dict[NamedE
 
 
 def _complete(drawings: Mapping[str, Mapping[NamedEmoji, bytes]]) -> list[NamedEmoji]:
-    """The concepts that every style has drawn. Flags may miss in Fluent, which has none of a country."""
+    """The concepts that every whole style has drawn. Flags may miss in Fluent, which has none of a country."""
     everywhere = [
         concept
         for concept in drawings["noto"]
@@ -71,7 +74,7 @@ def _complete(drawings: Mapping[str, Mapping[NamedEmoji, bytes]]) -> list[NamedE
 
 
 def _may_miss(style: str, concept: NamedEmoji) -> bool:
-    return style.startswith("fluent") and concept.group == "Flags"
+    return style in PARTIAL or (style.startswith("fluent") and concept.group == "Flags")
 
 
 def _write_concepts(folder: Path, concepts: Iterable[NamedEmoji]) -> Part:
@@ -104,8 +107,9 @@ def _write_emoji(
     return write_part(
         folder / "emoji.parquet", rows, licence="Apache-2.0 AND CC-BY-4.0 AND CC-BY-SA-4.0 AND MIT",
         attribution="noto: Google; twemoji: Twitter and contributors; openmoji: OpenMoji, HfG Schwäbisch Gmünd; "
-        "fluent: Microsoft. Cropped, scaled to 64 pixels and re-encoded; LICENCES.md has the licence of each style.",
-        packages=(NOTO, TWEMOJI, OPENMOJI, FLUENT),
+        "fluent: Microsoft; emojione, emojione-v1: EmojiOne; noto-v1: Google; fxemoji: Mozilla; streamline: Streamline. "
+        "Cropped, scaled to 48 pixels and re-encoded; LICENCES.md has the licence of each style.",
+        packages=DRAWINGS,
     )  # fmt: skip
 
 

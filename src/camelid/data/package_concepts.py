@@ -48,14 +48,24 @@ class NamedEmoji:
     emoji: str
     group: str
     subgroup: str
+    unicode_name: str
     names: Mapping[str, str] = field(compare=False)
     keywords: tuple[str, ...] = field(compare=False)
 
     @property
     def slug(self) -> str:
         """The English name as a file name."""
-        name = self.names["en"].lower().replace("’", "").replace("ñ", "n").replace("é", "e")
-        return re.sub(r"[^a-z0-9]+", "-", name).strip("-")
+        return _slug(self.names["en"])
+
+    @property
+    def unicode_slug(self) -> str:
+        """Unicode's name of its character as a file name, such as "automated-teller-machine" for an ATM sign."""
+        return _slug(self.unicode_name)
+
+
+def _slug(name: str) -> str:
+    plain = name.lower().replace("’", "").replace("'", "").replace("ñ", "n").replace("é", "e")
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
 
 
 def read_concepts(paths: Mapping[Package, Path], *, is_everything: bool = False) -> list[NamedEmoji]:
@@ -108,6 +118,7 @@ def _named(entry: Mapping[str, Any], annotations: Mapping[str, Mapping[str, Any]
         emoji=emoji,
         group=entry["category"],
         subgroup=entry["subcategory"],
+        unicode_name=entry["name"] or "",
         names=names,
         keywords=tuple(word for word in english.get("default", ()) if word != names["en"]),
     )

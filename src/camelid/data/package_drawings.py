@@ -13,22 +13,40 @@ import resvg_py
 from PIL import Image
 
 from camelid.core.errors import DataError
+from camelid.data.icon_sets import names_in_fxemoji, names_in_iconify, names_in_streamline, read_icons
 from camelid.data.package_concepts import NamedEmoji
-from camelid.data.package_table import CLIPS, FLUENT, NOTO, OPENMOJI, TWEMOJI
+from camelid.data.package_table import (
+    CLIPS,
+    EMOJIONE,
+    EMOJIONE_V1,
+    FLUENT,
+    FXEMOJI,
+    NOTO,
+    NOTO_V1,
+    OPENMOJI,
+    STREAMLINE,
+    TWEMOJI,
+)
 from camelid.data.packages import Package, members
 
 __all__ = ["STYLES", "Style", "encode_drawing", "fit", "read_clips", "read_drawings", "render_svg"]
 
-IMAGE_SIZE = 64
-FILLED_SIZE = 58
+DRAWING_SIZE = 48  # what nano models see
+CLIP_SIZE = 64
+FILLED_SHARE = 58 / 64
 RENDER_SIZE = 192
 CLIP_FRAMES = 8
 CLIP_QUALITY = 55
+ICONS = "icons.json"
 
 
 @dataclass(frozen=True)
 class Style:
-    """A way of drawing: where its pictures lie, and how an emoji's picture is called there (first match wins)."""
+    """A way of drawing: where its pictures lie, and how an emoji's picture is called there (first match wins).
+
+    `folder` is a folder of files, or `icons.json`, the one file that has all pictures of an icon set. `is_whole`
+    says that every emoji of today was drawn.
+    """
 
     name: str
     package: Package
@@ -36,9 +54,12 @@ class Style:
     suffix: str
     stems: Callable[[NamedEmoji], tuple[str, ...]]
     is_flat: bool
+    is_whole: bool = True
 
     def read(self, paths: Mapping[Package, Path]) -> dict[str, bytes]:
         """All its pictures as encoded bytes, by file stem."""
+        if self.folder == ICONS:
+            return read_icons(paths[self.package])
         pattern = re.escape(f"package/{self.folder}/") + r"[^/]+" + re.escape(self.suffix)
         return {Path(name).stem: data for name, data in members(paths[self.package], pattern)}
 
@@ -66,13 +87,18 @@ STYLES = (
     Style("openmoji", OPENMOJI, "color/svg", ".svg", _by_code_point, is_flat=True),
     Style("fluent-flat", FLUENT, "icons/flat", ".svg", _by_name, is_flat=True),
     Style("fluent-color", FLUENT, "icons/modern", ".svg", _by_name, is_flat=False),
+    Style("emojione", EMOJIONE, ICONS, ".svg", names_in_iconify, is_flat=True, is_whole=False),
+    Style("emojione-v1", EMOJIONE_V1, ICONS, ".svg", names_in_iconify, is_flat=True, is_whole=False),
+    Style("noto-v1", NOTO_V1, ICONS, ".svg", names_in_iconify, is_flat=True, is_whole=False),
+    Style("fxemoji", FXEMOJI, ICONS, ".svg", names_in_fxemoji, is_flat=True, is_whole=False),
+    Style("streamline", STREAMLINE, ICONS, ".svg", names_in_streamline, is_flat=True, is_whole=False),
 )
 
 
 def read_drawings(
     style: Style, paths: Mapping[Package, Path], concepts: Collection[NamedEmoji]
 ) -> Iterator[tuple[NamedEmoji, bytes]]:
-    """Each concept that a style has a picture of, with the picture as WebP of 64x64 and alpha."""
+    """Each concept that a style has a picture of, with the picture as WebP of 48x48 and alpha."""
     pictures = style.read(paths)
     for concept in concepts:
         found = next((pictures[stem] for stem in style.stems(concept) if stem in pictures), None)
@@ -92,13 +118,13 @@ def render_svg(data: bytes, size: int = RENDER_SIZE) -> Image.Image:
         raise DataError(f"an SVG of {len(data)} bytes cannot be drawn: {error}") from error
 
 
-def fit(picture: Image.Image) -> Image.Image:
-    """What is visible, centred on 64x64 with its longer side at 58: all styles fill nine tenths of the frame."""
+def fit(picture: Image.Image, size: int = DRAWING_SIZE) -> Image.Image:
+    """What is visible, centred on a square of `size`: the longer side of all styles fills nine tenths of it."""
     picture = picture.convert("RGBA")
     box = _visible_box(picture)
     if box is None:
         raise DataError("a drawing with nothing visible in it")
-    return _place(picture, box)
+    return _place(picture, box, size)
 
 
 def encode_drawing(picture: Image.Image, *, is_flat: bool) -> bytes:
@@ -145,8 +171,9 @@ def _encode_clip(clip: Any) -> tuple[bytes, int]:
     # One box for all frames, so that what moves moves and what grows grows.
     lefts, tops, rights, bottoms = zip(*boxes, strict=True)
     box = (min(lefts), min(tops), max(rights), max(bottoms))
-    paper = Image.new("RGBA", (IMAGE_SIZE, IMAGE_SIZE), "white")
-    first, *rest = [Image.alpha_composite(paper, _place(frame, box)).convert("RGB") for frame in frames]
+    paper = Image.new("RGBA", (CLIP_SIZE, CLIP_SIZE), "white")
+    placed = [_place(frame, box, CLIP_SIZE) for frame in frames]
+    first, *rest = [Image.alpha_composite(paper, frame).convert("RGB") for frame in placed]
     buffer = io.BytesIO()
     # Neither mixed nor minimised: the encoder would fold frames that look alike into one.
     first.save(
@@ -161,13 +188,13 @@ def _visible_box(picture: Image.Image) -> tuple[int, int, int, int] | None:
     return picture.getchannel("A").point([0] * 17 + [255] * 239).getbbox()
 
 
-def _place(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+def _place(picture: Image.Image, box: tuple[int, int, int, int], size: int) -> Image.Image:
     part = picture.crop(box)
-    scale = FILLED_SIZE / max(part.size)
+    scale = size * FILLED_SHARE / max(part.size)
     width, height = (max(1, round(side * scale)) for side in part.size)
-    frame = Image.new("RGBA", (IMAGE_SIZE, IMAGE_SIZE))
+    frame = Image.new("RGBA", (size, size))
     frame.paste(
         part.resize((width, height), Image.Resampling.LANCZOS),
-        ((IMAGE_SIZE - width) // 2, (IMAGE_SIZE - height) // 2),
+        ((size - width) // 2, (size - height) // 2),
     )
     return frame

@@ -89,7 +89,7 @@ def read_easy_vqa(paths: Paths, split: Literal["train", "test"]) -> Iterator[Row
 
 
 def _drawn(name: str, data: bytes) -> bytes | None:
-    """The picture fitted to 64x64, or None with a word in the log where it cannot be read."""
+    """The picture fitted to its square, or None with a word in the log where it cannot be read."""
     try:
         picture = render_svg(data) if b"<svg" in data[:20_000] else Image.open(io.BytesIO(data))
         return encode_drawing(fit(picture), is_flat=False)

@@ -11,11 +11,16 @@ __all__ = [
     "CLIPS",
     "COMMENTARY",
     "EASY_VQA",
+    "EMOJIONE",
+    "EMOJIONE_V1",
     "FLUENT",
+    "FXEMOJI",
     "NOTO",
+    "NOTO_V1",
     "OPENCLIPART",
     "OPENMOJI",
     "STAMPS",
+    "STREAMLINE",
     "TWEMOJI",
     "WEB_BIBLE",
     "WORDNET",
@@ -36,6 +41,26 @@ OPENMOJI = Package(
 FLUENT = Package(
     "npm", "fluentui-emoji", "1.3.0",
     "ec892e607e854859b812c7d827801756adc19955b0ef56d4ae8afcddd19492c5", 23_804_319, "MIT",
+)  # fmt: skip
+EMOJIONE = Package(
+    "npm", "@iconify-json/emojione", "1.2.3",
+    "26a14f44284407e8bcde91799388dca2bfd91dbcd55a97f425524a1c5b73610e", 687_690, "CC-BY-4.0",
+)  # fmt: skip
+EMOJIONE_V1 = Package(
+    "npm", "@iconify-json/emojione-v1", "1.2.3",
+    "6641d59d48a42823fdc2b84e7427e9f302944eb98d2c7d94d6e67c139e7b37b3", 3_704_153, "CC-BY-SA-4.0",
+)  # fmt: skip
+NOTO_V1 = Package(
+    "npm", "@iconify-json/noto-v1", "1.2.5",
+    "2bf62c26c2c2884aa99e90aec942cdaee17a5921f05690694f4978ad4b017c37", 1_587_591, "Apache-2.0",
+)  # fmt: skip
+FXEMOJI = Package(
+    "npm", "@iconify-json/fxemoji", "1.2.2",
+    "f3e72b3c59d05e1db03b7e308d55c0d05bd7ba3f625a90da1b79313c12858eef", 1_034_876, "Apache-2.0",
+)  # fmt: skip
+STREAMLINE = Package(
+    "npm", "@iconify-json/streamline-emojis", "1.2.4",
+    "5dac87c876b322500989828c5823143e0100d78881627a2e4081a4b897cbfdbc", 381_714, "CC-BY-4.0",
 )  # fmt: skip
 CLDR = Package(
     "npm", "cldr-annotations-full", "48.2.0",

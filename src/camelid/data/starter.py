@@ -70,7 +70,7 @@ class Concept:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A concept in one style: WebP, 64x64, with alpha; what is drawn fills nine tenths of the frame."""
+    """A concept in one style: WebP, 48x48, with alpha; what is drawn fills nine tenths of the frame."""
 
     concept: Concept
     style: str
