@@ -107,8 +107,9 @@ def _write_emoji(
     return write_part(
         folder / "emoji.parquet", rows, licence="Apache-2.0 AND CC-BY-4.0 AND CC-BY-SA-4.0 AND MIT",
         attribution="noto: Google; twemoji: Twitter and contributors; openmoji: OpenMoji, HfG Schwäbisch Gmünd; "
-        "fluent: Microsoft; emojione, emojione-v1: EmojiOne; noto-v1: Google; fxemoji: Mozilla; streamline: Streamline. "
-        "Cropped, scaled to 48 pixels and re-encoded; LICENCES.md has the licence of each style.",
+        "fluent: Microsoft; emojione, emojione-v1: EmojiOne; noto-v1: Google; fxemoji: Mozilla; "
+        "streamline: Streamline. Cropped, scaled to 48 pixels and re-encoded; "
+        "LICENCES.md has the licence of each style.",
         packages=DRAWINGS,
     )  # fmt: skip
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from camelid.core.digest import sha256_of_file
 from camelid.core.errors import DataError
+from camelid.data.augment import PICTURE_SIZE, on_white
 from camelid.data.splits import base_code_point, is_held_out_concept
-from camelid.data.starter import HELD_OUT_STYLE, LANGUAGES, StarterPack
+from camelid.data.starter import HELD_OUT_STYLE, LANGUAGES, Drawing, StarterPack
 
 MAX_PACK_BYTES = 12 * 10**6
 WINDOW_CHARS = 200
@@ -48,9 +51,28 @@ def test_concepts_are_named_in_all_languages_and_apart(pack: StarterPack) -> Non
 
 
 def test_the_held_out_style_is_in_no_training_drawing(pack: StarterPack) -> None:
-    assert len(pack.styles) >= 4
+    assert len(pack.styles) == 10
     assert {drawing.style for drawing in pack.drawings("train")} == set(pack.styles) - {HELD_OUT_STYLE}
     assert {drawing.style for drawing in pack.drawings_held_out_style()} == {HELD_OUT_STYLE}
+
+
+def test_every_style_draws_a_good_part_of_the_concepts(pack: StarterPack) -> None:
+    shown = Counter(drawing.style for drawing in pack._drawings)
+    assert {style: number for style, number in shown.items() if number < 1200} == {
+        "emojione": 1006, "emojione-v1": 847, "noto-v1": 963, "fxemoji": 749, "streamline": 472
+    }  # fmt: skip
+    assert len({(drawing.style, drawing.concept) for drawing in pack._drawings}) == len(pack._drawings)
+
+
+def test_no_training_drawing_is_almost_the_one_of_the_held_out_style(pack: StarterPack) -> None:
+    unseen = {drawing.concept: _pixels(drawing) for drawing in pack.drawings_held_out_style()}
+    distances = {
+        (drawing.style, drawing.concept.name): np.abs(_pixels(drawing) - unseen[drawing.concept]).mean()
+        for drawing in pack.drawings("train")
+    }
+    # Two teeth are as alike as two teeth. Nothing else comes nearer than 4 of 255.
+    assert min(distances.values()) > 3
+    assert {which for which, distance in distances.items() if distance < 4} <= {("noto", "tooth")}
 
 
 def test_held_out_concepts_are_in_nothing_for_training(pack: StarterPack) -> None:
@@ -109,9 +131,9 @@ def test_no_gloss_is_on_both_sides(pack: StarterPack) -> None:
 def test_pictures_and_clips_can_be_seen(pack: StarterPack) -> None:
     for drawing in pack.drawings("train")[::400]:
         picture = drawing.image()
-        assert (picture.size, picture.mode) == ((64, 64), "RGBA")
+        assert (picture.size, picture.mode) == ((PICTURE_SIZE, PICTURE_SIZE), "RGBA")
         left, top, right, bottom = picture.getchannel("A").point([0] * 64 + [255] * 192).getbbox() or (0,) * 4
-        assert max(right - left, bottom - top) >= 52, drawing
+        assert max(right - left, bottom - top) >= 39, drawing
     for clip in pack.clips("train")[::40]:
         frames = clip.frames()
         assert len(frames) == clip.num_frames == 8 and clip.duration_ms > 0
@@ -137,6 +159,10 @@ def test_a_missing_part_manifest_or_split_is_refused(pack: StarterPack, tmp_path
     # The shape checks of `make test` notice before the pack itself does.
     with pytest.raises((DataError, TypeError), match="test"):
         pack.glosses("test")  # type: ignore[arg-type]
+
+
+def _pixels(drawing: Drawing) -> np.ndarray:
+    return np.asarray(on_white(drawing.image())).astype(float)
 
 
 def _squeezed(text: str) -> str:

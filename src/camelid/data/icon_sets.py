@@ -33,11 +33,7 @@ OLD_NAMES = {
 }
 
 # Mozilla's names that are neither CLDR's nor Unicode's, or are CLDR's for something else.
-FXEMOJI_NAMES = {
-    slug: name
-    for slug, _, name in (
-        pair.partition("=")
-        for pair in """
+FXEMOJI_PAIRS = """
 cat-face=cat cat=catside dog-face=dog dog=dogside mouse-face=mouse mouse=mouseside tiger-face=tiger
 tiger=tigerside pig-face=pig pig=pigside pig-nose=pigsnout dragon-face=dragonhead dragon=dragonside
 rabbit-face=bunny rabbit=bunnyside hamster=hampster leopard=leopardside spouting-whale=spurtingwhale
@@ -117,9 +113,8 @@ sun-behind-rain-cloud=sunraincloud cloud-with-rain=raincloud cloud-with-snow=sno
 water-wave=wave
 flag-china=chineseflag flag-italy=italianflag flag-south-korea=koreaflag flag-russia=russianflag
 flag-spain=spanishflag flag-united-kingdom=greatbritainflag flag-france=franceflag flag-japan=japanflag
-""".split()
-    )
-}
+"""
+FXEMOJI_NAMES = dict(pair.split("=") for pair in FXEMOJI_PAIRS.split())
 
 # Names that belong to another emoji, and pictures that come out wrong: a black square, a star that is white.
 FXEMOJI_TAKEN = {*FXEMOJI_NAMES.values(), "tramcar", "whitemediumstar"}
