@@ -103,6 +103,11 @@ def test_metrics_without_the_line_that_a_crash_cut(run: RunDir) -> None:
     assert run.metrics() == []
 
 
+def test_numbers_that_json_has_not_become_null(run: RunDir) -> None:
+    run.append_metrics({"loss": float("nan"), "by": {"text": float("inf")}, "counts": [[1, 2]]})
+    assert run.metrics() == [{"loss": None, "by": {"text": None}, "counts": [[1, 2]]}]
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, run: RunDir) -> None:
     assert RunDir.open(run.path) == run
     with pytest.raises(CheckpointError, match=re.escape(f"{tmp_path} is not a run")):

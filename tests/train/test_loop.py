@@ -143,6 +143,20 @@ def test_three_in_a_row_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert run.checkpoint_steps() == [3]
 
 
+def test_a_resumed_run_remembers_its_bad_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(metrics: StepMetrics) -> None:
+        if metrics.step == 7:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "train_step", Poison((5, 6, 7)))
+    config = toy_config(9)
+    run = new_run(tmp_path, config)
+    with pytest.raises(KeyboardInterrupt):
+        train(toy_model(), open_loader, config, run, model_files=FILES, observers=[interrupt])
+    with pytest.raises(TrainingError, match=r"step 7: .*3 steps in a row.*step-6"):
+        train(toy_model(), open_loader, config, run, model_files=FILES)
+
+
 def test_data_that_ends_says_so(tmp_path: Path) -> None:
     def short(state: Mapping[str, Any] | None) -> Iterator[tuple[Batch, ToyState]]:
         return islice(open_loader(state), 5)

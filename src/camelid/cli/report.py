@@ -103,6 +103,7 @@ def _learning(metrics: Sequence[Metrics]) -> str:
     if not metrics:
         return "<p>No step was made.</p>"
     series = _loss_series(metrics)
+    metrics = [row for row in metrics if not row.get("is_skipped")]
     steps = [row["step"] for row in metrics]
     figures = [
         _figure(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import re
 import subprocess
 import time
@@ -130,9 +131,12 @@ class RunDir:
         write_text_atomically(self.path / "run.json", json.dumps(values, indent=2, sort_keys=True) + "\n")
 
     def append_metrics(self, values: dict[str, Any]) -> None:
-        """Adds one line to metrics.jsonl. It survives a killed process; a power cut may take the last ones."""
+        """Adds one line to metrics.jsonl. It survives a killed process; a power cut may take the last ones.
+
+        JSON has no numbers that are not finite: those of a step without a loss become null.
+        """
         with self.metrics_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(json.dumps(_finite(values), allow_nan=False) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
         """All whole lines of metrics.jsonl; a last line that a crash cut short is left out."""
@@ -177,3 +181,11 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_finite(member) for member in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -68,11 +68,15 @@ class TrainConfig(Config):
 
 @dataclass(frozen=True)
 class _Position(Config):
-    """Where a run stands between two steps; `loader` is the loader's state there."""
+    """Where a run stands between two steps; `loader` is the loader's state there.
+
+    `num_bad_steps` counts the skipped steps in a row that led here.
+    """
 
     step: int = 0
     progress: float = 0.0
     seconds: float = 0.0
+    num_bad_steps: int = 0
     loader: dict[str, Any] | None = None
 
 
@@ -123,7 +127,7 @@ def _run_steps(
     is_stopping: Callable[[], bool],
 ) -> bool:
     """Steps until the run is over or should stop, saving as it goes; whether it is over."""
-    balancer, num_bad = Balancer(config.balance), 0
+    balancer = Balancer(config.balance)
     began = time.monotonic() - position.seconds
     while not (is_over := position.step >= config.steps or position.progress >= 1) and not is_stopping():
         taken = list(islice(batches, config.micro_batches))
@@ -142,11 +146,11 @@ def _run_steps(
             precision=config.precision,
         )
         metrics = replace(metrics, num_skipped_examples=sum(loader.get("skipped", {}).values()))
-        position = _Position(metrics.step, progress, time.monotonic() - began, loader)
+        num_bad = position.num_bad_steps + 1 if metrics.is_skipped else 0
+        position = _Position(metrics.step, progress, time.monotonic() - began, num_bad, loader)
         run.append_metrics(metrics.to_dict())
         for observe in observers:
             observe(metrics)
-        num_bad = num_bad + 1 if metrics.is_skipped else 0
         if num_bad >= config.max_bad_steps:
             raise TrainingError(
                 f"step {metrics.step}: loss {metrics.loss}, gradient norm {metrics.grad_norm}, {num_bad} steps in "
