@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
+import multiprocessing
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -185,20 +188,32 @@ def test_prefetch_keeps_order_and_raises_in_its_place() -> None:
 
     received: list[int] = []
     with pytest.raises(DataError, match="here"):
-        received.extend(prefetch(items()))
+        received.extend(prefetch(items))
     assert received == list(range(5))
-    assert list(prefetch(iter(range(9)), depth=3)) == list(range(9))
+    assert list(prefetch(partial(iter, range(9)), depth=3)) == list(range(9))
 
 
-def test_prefetch_ends_its_thread_when_closed() -> None:
-    def running() -> int:
-        return sum(thread.name.startswith("prefetch") for thread in threading.enumerate())
-
-    before = running()
-    made = []
-    ahead = prefetch((made.append(number) or number for number in range(1000)), depth=2)
+def test_prefetch_ends_its_process_when_closed() -> None:
+    before = multiprocessing.active_children()
+    ahead = prefetch(partial(iter, range(1000)), depth=2)
     assert next(ahead) == 0
-    assert running() == before + 1
+    assert len(multiprocessing.active_children()) == len(before) + 1
     ahead.close()
-    assert running() == before
-    assert len(made) < 10
+    assert multiprocessing.active_children() == before
+
+
+def test_prefetch_leaves_the_random_numbers_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    assert list(prefetch(partial(iter, range(3)))) == [0, 1, 2]
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_ctrl_c_does_not_stop_the_supply() -> None:
+    ahead = prefetch(partial(iter, range(50)), depth=1)
+    assert next(ahead) == 0
+    (worker,) = multiprocessing.active_children()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGINT)
+    assert list(ahead) == list(range(1, 50))

@@ -74,7 +74,7 @@ class BatchLoader:
     skipped when it is a conversation. Unreadable examples are skipped, counted and logged; when more than a
     fifth of a source's examples (200 or more drawn) was skipped, iteration raises DataError.
     `averaging` is what texts of different lengths count: "token" is every token alike, "square" is `square_averaged`.
-    With `prefetch_depth` 0 everything happens in the calling thread.
+    With `prefetch_depth` 0 everything happens in the calling process.
     """
 
     mixture: Mixture
@@ -107,7 +107,7 @@ class BatchLoader:
         if not self.prefetch_depth:
             yield from self._batches()
             return
-        with closing(prefetch(self._batches(), self.prefetch_depth)) as batches:
+        with closing(prefetch(self._batches, self.prefetch_depth)) as batches:
             yield from batches
 
     def _batches(self) -> Iterator[tuple[Batch, LoaderState]]:
