@@ -54,7 +54,9 @@ def save_adapter(model: Llama4, config: LoraConfig, directory: Path, base: str) 
         "lora_alpha": config.alpha,
         "lora_dropout": 0.0,
         "use_rslora": False,
-        "target_modules": rf"{decoder}model\.layers\..*\.({'|'.join(config.targets)})" if config.targets else [],
+        "target_modules": rf"{decoder}model\.layers\..*\.({'|'.join(config.targets)})"
+        if config.targets
+        else [],
         "target_parameters": [f"feed_forward.experts.{name}" for name in EXPERT_PARAMETERS]
         if config.experts and any(isinstance(module, LoraExperts) for module in model.modules())
         else None,
@@ -128,4 +130,3 @@ def _peft_tensors(model: Llama4) -> Iterator[tuple[str, Tensor, tuple[int, ...]]
                 experts, rank, columns = b.shape
                 yield f"{name}{depth}.lora_A.weight", b, (experts * rank, columns)
                 yield f"{name}{depth}.lora_B.weight", a.permute(1, 2, 0), (a.shape[1], rank * experts)
-

@@ -45,7 +45,9 @@ class LoraConfig(Config):
 
     def __post_init__(self) -> None:
         if self.rank < 1 or self.alpha <= 0:
-            raise ConfigError(f"LoRA needs a rank of at least 1 and alpha > 0, got {self.rank} and {self.alpha}")
+            raise ConfigError(
+                f"LoRA needs a rank of at least 1 and alpha > 0, got {self.rank} and {self.alpha}"
+            )
         if unknown := set(self.targets) - set(LINEAR_TARGETS):
             raise ConfigError(f"LoRA knows {', '.join(LINEAR_TARGETS)}, not {', '.join(sorted(unknown))}")
         if not self.targets and not self.experts:
@@ -128,7 +130,7 @@ def _padded(a: Float[Tensor, "experts in rank"], b: Float[Tensor, "experts rank 
 
 
 def add_lora(model: Llama4, config: LoraConfig, seed: int = 0) -> Llama4:
-    """Freezes the model in place and puts adapters on its text decoder; returns it. The vision encoder stays as it is."""
+    """Freezes the model in place and puts adapters on its text decoder; returns it."""
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
