@@ -13,6 +13,7 @@ from camelid.cli import demo, pretrain
 from camelid.cli.gallery import GalleryItem
 from camelid.cli.interview import Interview
 from camelid.cli.main import main
+from camelid.cli.training_run import camelid_command
 from camelid.core import ImagePart, Message
 from camelid.core.errors import ConfigError
 from camelid.core.run_dir import RunDir
@@ -156,6 +157,6 @@ def test_without_a_recipe_the_recipes_are_told(capsys: pytest.CaptureFixture[str
 def test_the_command_to_go_on_is_the_one_that_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     program = Path.cwd() / ".venv" / "bin" / "camelid"
     monkeypatch.setattr("sys.argv", [str(program)])
-    assert pretrain.camelid_command("chat", "runs/x") == ".venv/bin/camelid chat runs/x"
+    assert camelid_command("chat", "runs/x") == ".venv/bin/camelid chat runs/x"
     monkeypatch.setattr("sys.argv", ["pytest"])
-    assert pretrain.camelid_command("chat") == "camelid chat"
+    assert camelid_command("chat") == "camelid chat"

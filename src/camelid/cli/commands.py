@@ -12,7 +12,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppend
 
 from camelid.cli.sampling_flags import SamplingFlags
 
-__all__ = ["Chat", "Data", "Demo", "Eval", "Generate", "Pretrain"]
+__all__ = ["Chat", "Data", "Demo", "Eval", "Generate", "Pretrain", "Sft"]
 
 RUN_ROOT = Path("runs")
 Model = Annotated[Path | None, arg(metavar="MODEL")]
@@ -37,6 +37,40 @@ class Pretrain:
             return resume_run(self.resume)
         list_recipes()
         return 0
+
+
+@dataclass(frozen=True)
+class Sft:
+    """Fine-tune a model on your own conversations: through low-rank adapters (LoRA), or whole."""
+
+    model: Positional[Model] = None
+    """A run, a checkpoint or a model folder. Default: the newest run, else the shipped weights."""
+    data: Files = ()
+    """A .jsonl file of messages, a .parquet file or a folder of texts; may be given several times."""
+    steps: int = 300
+    """How many."""
+    lr: float = 1e-3
+    """Highest learning rate."""
+    batch_tokens: int = 2048
+    """Tokens per step."""
+    rank: int = 8
+    """Rank of the adapters."""
+    alpha: float = 16.0
+    """Their strength: what they add is multiplied by alpha / rank."""
+    experts: bool = True
+    """Adapt the routed experts as well."""
+    full: FlagCreatePairsOff[bool] = False
+    """Train every parameter instead of adapters."""
+    run_root: Path = RUN_ROOT
+    """Where the run's folder is made."""
+    resume: Annotated[Path | None, arg(metavar="RUN")] = None
+    """Go on with this run after its last checkpoint, as it was configured."""
+
+    def run(self) -> int:
+        """A new run, or the rest of one."""
+        from camelid.cli.sft import resume_sft, start_sft
+
+        return resume_sft(self.resume) if self.resume is not None else start_sft(self)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@
     config.json     what was configured
     metrics.jsonl   one line per step
     report.html
+    adapter/        what low-rank training learnt, in PEFT's form
     checkpoints/step-N/   resumable state; exists once it holds COMPLETE
 """
 
@@ -99,6 +100,11 @@ class RunDir:
     def report_path(self) -> Path:
         """The run as a page."""
         return self.path / "report.html"
+
+    @property
+    def adapter_dir(self) -> Path:
+        """What low-rank training learnt, apart from its base."""
+        return self.path / "adapter"
 
     def checkpoint_dir(self, step: int) -> Path:
         """Where the state after `step` steps is, or will be."""

@@ -9,7 +9,7 @@ from camelid.data.hub import HubSource
 from camelid.data.loader import BatchLoader, LoaderState, LossAveraging
 from camelid.data.mixture import Mixture
 from camelid.data.questions.naming import NamingConfig
-from camelid.data.sources import JsonlSource, ParquetSource, TextFolderSource
+from camelid.data.sources import JsonlSource, ParquetSource, TextFolderSource, open_sources
 from camelid.data.starter import StarterPack
 from camelid.data.starter_mixture import StarterWeights, starter_mixture
 
@@ -30,5 +30,6 @@ __all__ = [
     "StarterPack",
     "StarterWeights",
     "TextFolderSource",
+    "open_sources",
     "starter_mixture",
 ]

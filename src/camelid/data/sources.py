@@ -6,7 +6,7 @@ Files are opened and checked when the source is made, so that a wrong file stops
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -17,10 +17,10 @@ import pyarrow.parquet
 from camelid.core.errors import ConfigError, DataError
 from camelid.core.messages import TextPart
 from camelid.data.epochs import epoch_order, permutation
-from camelid.data.example import Document, Example
+from camelid.data.example import Document, Example, Source
 from camelid.data.rows import COLUMN_RULES, COLUMNS, example_from_row
 
-__all__ = ["JsonlSource", "ParquetSource", "TextFolderSource", "cut_at_paragraphs"]
+__all__ = ["JsonlSource", "ParquetSource", "TextFolderSource", "cut_at_paragraphs", "open_sources"]
 
 
 class JsonlSource:
@@ -151,6 +151,24 @@ class TextFolderSource:
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path} changed since the run began: {error}") from error
         return Document((TextPart(text.strip()),))
+
+
+def open_sources(paths: Sequence[str], weights: Sequence[float], seed: int) -> dict[Source, float]:
+    """Users' own data with its weights (none: all alike): .jsonl files, .parquet files, folders of texts."""
+    weights = weights or (1.0,) * len(paths)
+    if len(weights) != len(paths):
+        raise ConfigError(f"{len(paths)} paths but {len(weights)} path_weights")
+    return {_open_source(Path(path), seed): weight for path, weight in zip(paths, weights, strict=True)}
+
+
+def _open_source(path: Path, seed: int) -> Source:
+    if path.is_dir():
+        return TextFolderSource(path, seed=seed)
+    if path.suffix == ".jsonl":
+        return JsonlSource(path, seed=seed)
+    if path.suffix == ".parquet":
+        return ParquetSource(path, seed=seed)
+    raise ConfigError(f"{path}: expected a .jsonl file, a .parquet file or a folder of texts")
 
 
 def _document_spans(path: Path, max_chars: int) -> Iterator[tuple[Path, int, int]]:

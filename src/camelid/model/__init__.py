@@ -9,6 +9,7 @@ from camelid.model.counting import active_parameters, total_parameters
 from camelid.model.init import init_weights
 from camelid.model.kv_cache import KVCache
 from camelid.model.llama4 import Llama4
+from camelid.model.lora import LoraConfig, add_lora, lora_state, merged_state_dict
 from camelid.model.output import ModelOutput, RouterOutput
 from camelid.model.presets import PRESETS, preset
 
@@ -17,13 +18,17 @@ __all__ = [
     "KVCache",
     "Llama4",
     "Llama4Config",
+    "LoraConfig",
     "ModelOutput",
     "RopeScaling",
     "RouterOutput",
     "TextConfig",
     "VisionConfig",
     "active_parameters",
+    "add_lora",
     "init_weights",
+    "lora_state",
+    "merged_state_dict",
     "preset",
     "total_parameters",
 ]

@@ -13,11 +13,12 @@ from camelid.ops.attention import (
     segment_attention,
     split_lengths,
 )
-from camelid.ops.moe import dense_experts, routed_experts, swiglu
+from camelid.ops.moe import LowRank, dense_experts, routed_experts, swiglu
 from camelid.ops.norm import compute_dtype, layer_norm, rms_norm
 from camelid.ops.rope import apply_rope, patch_rotations, rope_frequencies, rotations
 
 __all__ = [
+    "LowRank",
     "SegmentPlan",
     "apply_rope",
     "attention_temperature",

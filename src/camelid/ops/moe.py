@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["dense_experts", "routed_experts", "swiglu"]
+__all__ = ["LowRank", "dense_experts", "routed_experts", "swiglu"]
 
 # Every expert's rows are padded to a multiple of this. oneDNN compiles a kernel for each size it has not met, and
 # sizes of routed groups never repeat: without it, nano experts took 3 times as long.
 ROW_MULTIPLE = 8
+
+
+class LowRank(NamedTuple):
+    """What is added to every expert's matrix: a_e @ b_e."""
+
+    a: Float[Tensor, "experts in rank"]
+    b: Float[Tensor, "experts rank out"]
 
 
 def swiglu(gate_up: Float[Tensor, "*rows double"]) -> Float[Tensor, "*rows half"]:
@@ -46,6 +55,8 @@ def routed_experts(
     expert_ids: Int[Tensor, "tokens top_k"],
     gate_up_proj: Float[Tensor, "experts hidden double_ffn"],
     down_proj: Float[Tensor, "experts ffn hidden"],
+    gate_up_low: LowRank | None = None,
+    down_low: LowRank | None = None,
 ) -> Float[Tensor, "tokens hidden"]:
     """Sum over a token's experts e of Expert_e(score_e · x): the score scales the *input*, as in Llama 4.
 
@@ -65,10 +76,20 @@ def routed_experts(
     back = torch.empty_like(order).index_copy_(0, order, places)
     ends = ends.to(torch.int32)
     scaled = (x[:, None] * scores[..., None]).flatten(0, 1) if top_k > 1 else x * scores
-    rows: Tensor = F.grouped_mm(scaled.index_select(0, shown), gate_up_proj, offs=ends)
-    rows = F.grouped_mm(swiglu(rows), down_proj, offs=ends)
+    rows = _grouped(scaled.index_select(0, shown), gate_up_proj, gate_up_low, ends)
+    rows = _grouped(swiglu(rows), down_proj, down_low, ends)
     out = rows.index_select(0, back)
     return out.unflatten(0, (num_tokens, top_k)).sum(1) if top_k > 1 else out
+
+
+def _grouped(
+    rows: Float[Tensor, "rows in"],
+    weight: Float[Tensor, "experts in out"],
+    low: LowRank | None,
+    ends: Int[Tensor, "experts"],
+) -> Float[Tensor, "rows out"]:
+    out: Tensor = F.grouped_mm(rows, weight, offs=ends)
+    return out if low is None else out + F.grouped_mm(F.grouped_mm(rows, low.a, offs=ends), low.b, offs=ends)
 
 
 def dense_experts(

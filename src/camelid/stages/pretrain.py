@@ -18,16 +18,14 @@ from camelid.core.run_dir import RunDir
 from camelid.data import (
     AugmentConfig,
     BatchLoader,
-    JsonlSource,
     LoaderState,
     LossAveraging,
     Mixture,
     NamingConfig,
-    ParquetSource,
     Source,
     StarterPack,
     StarterWeights,
-    TextFolderSource,
+    open_sources,
     starter_mixture,
 )
 from camelid.inputs import ChatFormat, Tokenizer
@@ -130,19 +128,4 @@ def _mixture(config: DataConfig, seed: int) -> Mixture:
             pack, config.starter, augment=config.augment, naming=config.naming, seed=seed
         )
         weights = {source: starter.shares[source.name] for source in starter.sources}
-    shares = config.path_weights or (1.0,) * len(config.paths)
-    if len(shares) != len(config.paths):
-        raise ConfigError(f"{len(config.paths)} paths but {len(shares)} path_weights")
-    for path, share in zip(map(Path, config.paths), shares, strict=True):
-        weights[_source(path, seed)] = share
-    return Mixture(weights)
-
-
-def _source(path: Path, seed: int) -> Source:
-    if path.is_dir():
-        return TextFolderSource(path, seed=seed)
-    if path.suffix == ".jsonl":
-        return JsonlSource(path, seed=seed)
-    if path.suffix == ".parquet":
-        return ParquetSource(path, seed=seed)
-    raise ConfigError(f"{path}: expected a .jsonl file, a .parquet file or a folder of texts")
+    return Mixture(weights | open_sources(config.paths, config.path_weights, seed))

@@ -24,7 +24,7 @@ from camelid.core import Batch, Config
 from camelid.core.errors import ConfigError, TrainingError
 from camelid.core.memory import keep_freed_memory
 from camelid.core.run_dir import RunDir
-from camelid.model import Llama4
+from camelid.model import Llama4, lora_state, merged_state_dict
 from camelid.train.balance import BalanceConfig, Balancer, selection_biases
 from camelid.train.optimizer import OptimizerConfig, Optimizers
 from camelid.train.schedule import WarmupStableDecay
@@ -32,7 +32,7 @@ from camelid.train.step import Precision, StepMetrics, train_step
 
 __all__ = ["LoaderState", "Observer", "TrainConfig", "train"]
 
-BIAS = "|selection_bias"
+BIAS, ADAPTER = "|selection_bias", "|adapter"
 Observer = Callable[[StepMetrics], None]
 
 
@@ -176,11 +176,20 @@ def _resume(model: Llama4, optimizers: Optimizers, run: RunDir) -> _Position:
         return _Position()
     saved = load_train_state(directory)
     position = _Position.from_dict(dict(saved.loader))
-    model.load_state_dict(dict(saved.model))
+    adapters = {
+        name.removesuffix(ADAPTER): tensor
+        for name, tensor in saved.optimizer.items()
+        if name.endswith(ADAPTER)
+    }
+    if adapters:
+        model.load_state_dict(adapters, strict=False)
+    else:
+        model.load_state_dict(dict(saved.model))
     biases = {name: tensor for name, tensor in saved.optimizer.items() if name.endswith(BIAS)}
     for layer, bias in selection_biases(model).items():
         bias.copy_(biases.get(f"{layer}{BIAS}", torch.zeros_like(bias)))
-    optimizers.load_state_tensors({k: v for k, v in saved.optimizer.items() if k not in biases})
+    kept_apart = (BIAS, ADAPTER)
+    optimizers.load_state_tensors({k: v for k, v in saved.optimizer.items() if not k.endswith(kept_apart)})
     torch.set_rng_state(saved.rng["torch"])
     run.truncate_metrics(position.step)
     return position
@@ -194,11 +203,16 @@ def _save(
     model_files: Mapping[str, str | bytes],
     num_kept: int,
 ) -> None:
-    """Writes a checkpoint; only then removes the oldest beyond `num_kept`."""
+    """Writes a checkpoint; only then removes the oldest beyond `num_kept`.
+
+    Adapted models are stored merged, so that every checkpoint is a plain model; what a resumed run needs of the
+    adapters lies with the optimizer's state.
+    """
     biases = {f"{layer}{BIAS}": bias for layer, bias in selection_biases(model).items() if bool(bias.any())}
+    adapters = {f"{name}{ADAPTER}": tensor for name, tensor in lora_state(model).items()}
     state = TrainState(
-        model=model.state_dict(),
-        optimizer=optimizers.state_tensors() | biases,
+        model=merged_state_dict(model),
+        optimizer=optimizers.state_tensors() | biases | adapters,
         rng={"torch": torch.get_rng_state()},
         loader=position.to_dict(),
     )

@@ -14,8 +14,8 @@ from camelid.train.muon import Muon
 
 __all__ = ["OptimizerConfig", "Optimizers"]
 
-# Matrices that are tables or choices rather than maps: their rows are trained one by one, by AdamW.
-NOT_FOR_MUON = ("embed_tokens", "lm_head", "router", "positional_embedding")
+# Matrices that are tables, choices or factors rather than maps: their numbers are trained one by one, by AdamW.
+NOT_FOR_MUON = ("embed_tokens", "lm_head", "router", "positional_embedding", "lora_")
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Optimizers:
     """AdamW, and Muon for the hidden matrices if so configured, stepped together.
 
     Of the kind `muon`, it gives Muon everything with two dimensions or more, experts and the vision
-    encoder included. Embeddings, head, routers, norms and biases are AdamW's (fused); of these only the routers
-    decay.
+    encoder included. Embeddings, head, routers, norms, biases and adapters are AdamW's (fused); of these only the
+    routers decay. Frozen parameters have no optimizer.
     """
 
     def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
@@ -48,6 +48,8 @@ class Optimizers:
         decayed: list[nn.Parameter] = []
         plain: list[nn.Parameter] = []
         for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                continue
             is_table = any(part in name for part in NOT_FOR_MUON)
             if parameter.ndim >= 2 and not is_table:
                 (muon if config.kind == "muon" else decayed).append(parameter)

@@ -1,0 +1,64 @@
+"""Running a stage of training on a view, with a report at the end."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from camelid.cli.live_view import open_view
+from camelid.cli.report import Report
+from camelid.core import Config
+from camelid.core.run_dir import RunDir
+from camelid.train import Observer
+
+__all__ = ["INTERRUPTED", "camelid_command", "environment", "run_stage"]
+
+INTERRUPTED = 130
+
+
+def run_stage(command: str, title: str, config: Config, start: Callable[[Sequence[Observer]], RunDir]) -> int:
+    """Starts a stage that tells its observers of every step, then says how to go on; the exit code."""
+    console = Console()
+    with open_view(title, console) as view:
+        run = start([view.step])
+    chat = camelid_command("chat", str(run.path))
+    report = Report(
+        title=title[:1].upper() + title[1:],
+        metrics=run.metrics(),
+        config=config.to_dict(),
+        environment=environment(run),
+        chat_command=chat,
+    )
+    report.write(run.report_path)
+    _tell(console, "report", str(run.report_path))
+    if run.status()["status"] == "interrupted":
+        _tell(console, "interrupted; go on with", camelid_command(command, "--resume", str(run.path)))
+        return INTERRUPTED
+    if run.adapter_dir.is_dir():
+        _tell(console, "adapter", str(run.adapter_dir))
+    _tell(console, "talk to it", chat)
+    return 0
+
+
+def camelid_command(*words: str) -> str:
+    """What to type to run this very installation with these arguments, from this folder."""
+    program = Path(sys.argv[0])
+    if program.name != "camelid":
+        return " ".join(("camelid", *words))
+    here = Path.cwd()
+    shown = program.relative_to(here) if program.is_absolute() and program.is_relative_to(here) else program
+    return " ".join((str(shown), *words))
+
+
+def environment(run: RunDir) -> dict[str, Any]:
+    """What a report says about where and how a run was made."""
+    return run.status() | {"python": platform.python_version(), "machine": platform.platform()}
+
+
+def _tell(console: Console, what: str, value: str) -> None:
+    console.print(f"{what}: {value}", markup=False, highlight=False, soft_wrap=True)
