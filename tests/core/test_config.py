@@ -136,3 +136,11 @@ def test_a_replaced_field_is_checked_as_well() -> None:
 def test_nothing_is_bent_into_a_number(value: object) -> None:
     with pytest.raises(ConfigError, match="max_tokens"):
         SamplingParams.from_dict({"max_tokens": value})
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.json"):
+        SamplingParams.load(tmp_path / "none.json")
+    (tmp_path / "half.json").write_bytes(b'"\xff')
+    with pytest.raises(ConfigError, match=r"half\.json"):
+        SamplingParams.load(tmp_path / "half.json")

@@ -42,12 +42,12 @@ def test_experts_learn_as_dense_ones_with_explicit_weights(rank: int) -> None:
     base = Experts(tiny_config().text)
     for parameter in base.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    module = LoraExperts(base, LoraConfig(rank=rank, alpha=5.0)).double()
+    module = LoraExperts(base, LoraConfig(rank=rank, alpha=5.0))
     factors = [tensor for _, a, b in module.factors() for tensor in (a, b)]
     for tensor in factors:
         torch.nn.init.normal_(tensor, std=0.3)
-    x = torch.randn(11, base.gate_up_proj.shape[1], dtype=torch.double)
-    scores, expert_ids = torch.rand(11, 1, dtype=torch.double), torch.randint(4, (11, 1))
+    x = torch.randn(11, base.gate_up_proj.shape[1])
+    scores, expert_ids = torch.rand(11, 1), torch.randint(4, (11, 1))
     weight = torch.randn_like(x)
 
     out = dense_experts(x, scores, expert_ids, *(
@@ -55,9 +55,9 @@ def test_experts_learn_as_dense_ones_with_explicit_weights(rank: int) -> None:
     ))  # fmt: skip
     expected = torch.autograd.grad((out * weight).sum(), factors)
     sparse = module(x, scores, expert_ids)
-    torch.testing.assert_close(sparse, out, atol=1e-12, rtol=0)
+    torch.testing.assert_close(sparse, out, atol=2e-5, rtol=1e-5)
     for ours, theirs in zip(torch.autograd.grad((sparse * weight).sum(), factors), expected, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-11, rtol=0)
+        torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-5)
 
 
 def test_a_linear_layer_is_its_merged_weight() -> None:

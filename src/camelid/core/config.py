@@ -56,8 +56,12 @@ class Config:
 
     @classmethod
     def load(cls: type[Self], path: Path) -> Self:
-        """Reads a JSON file."""
-        return cls.from_json(path.read_text(encoding="utf-8"))
+        """Reads a JSON file; ConfigError also where it cannot be read."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: {error}") from error
+        return cls.from_json(text)
 
     def replace(self: Self, **changes: Any) -> Self:
         """A copy with some fields changed."""
