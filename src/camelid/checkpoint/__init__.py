@@ -3,6 +3,24 @@
 In: models and folders. Out: folders and models. Must not know: training loops.
 """
 
-from camelid.checkpoint.hf_layout import is_model_dir, load_config, load_model, model_files, save_model
+from camelid.checkpoint.any_layout import is_model_dir, load_model, open_model, save_model
+from camelid.checkpoint.hf_config import load_config, model_files
+from camelid.checkpoint.hf_layout import verify_digests, weights_digest, write_hf
+from camelid.checkpoint.hub_layout import open_hub_model
+from camelid.checkpoint.meta_layout import write_meta
+from camelid.checkpoint.stored_model import StoredModel
 
-__all__ = ["is_model_dir", "load_config", "load_model", "model_files", "save_model"]
+__all__ = [
+    "StoredModel",
+    "is_model_dir",
+    "load_config",
+    "load_model",
+    "model_files",
+    "open_hub_model",
+    "open_model",
+    "save_model",
+    "verify_digests",
+    "weights_digest",
+    "write_hf",
+    "write_meta",
+]
