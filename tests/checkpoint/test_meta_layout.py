@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from camelid.checkpoint import is_model_dir, load_model, open_model, write_meta
+from camelid.checkpoint.meta_params import config_from_params
 from camelid.checkpoint.stored_model import stored
 from camelid.core.errors import CheckpointError, ConfigError
-from camelid.model import Llama4
+from camelid.model import Llama4, preset
 from camelid.testing import tiny_model
 from camelid.testing.meta_reference import tiny_model_for_meta
 
@@ -92,7 +93,9 @@ def test_older_names_and_leftovers(saved: Path) -> None:
         shard = torch.load(path, weights_only=True)
         for name in list(shard):
             if name.endswith("attention.wqkv.layer_norm_weight"):
-                shard[name.replace("attention.wqkv.layer_norm_weight", "attention_norm.weight")] = shard.pop(name)
+                shard[name.replace("attention.wqkv.layer_norm_weight", "attention_norm.weight")] = shard.pop(
+                    name
+                )
         extra = {
             "layers.0.attention.wqkv._extra_state": io.BytesIO(b"x"),
             "rope.freqs": torch.zeros(4),
@@ -185,7 +188,7 @@ def quantisers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_quantised_releases(bits: str, ranks: int, tmp_path: Path, quantisers: ModuleType) -> None:
     """Written as Meta's `scripts/quantize.py` does; every value is then within half a step of the original."""
-    model = tiny_model_for_meta("maverick", intermediate_size=256, hidden_size=128).bfloat16()
+    model = tiny_model_for_meta("maverick", intermediate_size=256, hidden_size=128, head_dim=32).bfloat16()
     count = model.config.text.num_local_experts
     write_meta(stored(model), tmp_path, ranks=ranks)
     names = {"w1": "moe_w_in_eD_F", "w2": "moe_w_out_eF_D", "w3": "moe_w_swiglu_eD_F"}
@@ -211,7 +214,9 @@ def test_quantised_releases(bits: str, ranks: int, tmp_path: Path, quantisers: M
         if "layers.3." in name and ".experts." in name:
             # Scales are per input group (int4, steps of 1/8 of the largest) or per output (fp8, 3 bits of mantissa).
             step = float(tensor.abs().max()) / 8 / 2 if bits == "int4" else 0.0
-            close = (found - tensor).abs().float() <= (step * 2.1 if step else tensor.abs().float() / 15 + 1e-3)
+            close = (found - tensor).abs().float() <= (
+                step * 2.1 if step else tensor.abs().float() / 15 + 1e-3
+            )
             assert close.all() and not torch.equal(found, tensor), name
         else:
             assert torch.equal(found, tensor), name
@@ -225,3 +230,21 @@ def test_few_bits_without_scales(tmp_path: Path) -> None:
     torch.save(shard | {key: shard[key].to(torch.float8_e4m3fn)}, path)
     with pytest.raises(CheckpointError, match=rf"{key} is torch\.float8_e4m3fn and has no scales"):
         open_model(tmp_path)
+
+
+def test_the_released_params() -> None:
+    """Scout's and Maverick's params.json, as far as Meta's rules and published shapes give them, are our presets."""
+    common = {
+        "dim": 5120, "n_layers": 48, "n_heads": 40, "n_kv_heads": 8, "head_dim": 128, "multiple_of": 2048,
+        "ffn_dim_multiplier": 1.2, "ffn_exp": 4.0, "norm_eps": 1e-5, "attention_chunk_size": 8192,
+        "rope_theta": 500000, "nope_layer_interval": 4, "attn_temperature_tuning": True, "vocab_size": 202048,
+    }  # fmt: skip
+    for name, params in {
+        "scout": {"use_scaled_rope": True, "use_qk_norm": True, "moe_args": {"num_experts": 16}},
+        "maverick": {"moe_args": {"num_experts": 128, "interleave_moe_layer_step": 2}},
+    }.items():
+        dense = 0 if name == "scout" else 16384
+        found = config_from_params(common | params, 202048, 8192, dense).text
+        expected = preset(name).text
+        context = found.max_position_embeddings
+        assert found == expected.replace(max_position_embeddings=context), name

@@ -25,7 +25,9 @@ TENSORS = {
 
 def test_the_library_reads_what_we_write(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    digest = write_safetensors(path, {name: in_memory(tensor) for name, tensor in TENSORS.items()}, {"format": "pt"})
+    digest = write_safetensors(
+        path, {name: in_memory(tensor) for name, tensor in TENSORS.items()}, {"format": "pt"}
+    )
     assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
     found = load_file(path)
     assert found.keys() == TENSORS.keys()

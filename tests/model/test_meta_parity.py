@@ -30,5 +30,5 @@ def test_logits(kind: Literal["scout", "maverick"]) -> None:
 def test_what_meta_cannot_build_is_refused() -> None:
     with pytest.raises(ConfigError, match="every n-th only"):
         MetaReference(tiny_model("dense", head_dim=12))
-    with pytest.raises(ConfigError, match="fill the hidden size: 16 x 4"):
+    with pytest.raises(ConfigError, match="fill the hidden size: 4 x 16 is not 48"):
         MetaReference(tiny_model("maverick", layer_types=("chunked", "global"), moe_layers=(1,)))

@@ -9,12 +9,15 @@ from camelid.checkpoint.hf_layout import verify_digests, weights_digest, write_h
 from camelid.checkpoint.hub_layout import open_hub_model
 from camelid.checkpoint.meta_layout import write_meta
 from camelid.checkpoint.stored_model import StoredModel
+from camelid.checkpoint.streaming import StreamPlan, load_within
 
 __all__ = [
     "StoredModel",
+    "StreamPlan",
     "is_model_dir",
     "load_config",
     "load_model",
+    "load_within",
     "model_files",
     "open_hub_model",
     "open_model",

@@ -13,7 +13,15 @@ from camelid.core.errors import CheckpointError, ConfigError
 from camelid.model import Llama4Config, RopeScaling
 from camelid.model.config import LayerType, irope_layer_types
 
-__all__ = ["CONFIG", "PREPROCESSOR", "config_from_hf", "config_to_hf", "load_config", "model_files", "read_json"]
+__all__ = [
+    "CONFIG",
+    "PREPROCESSOR",
+    "config_from_hf",
+    "config_to_hf",
+    "load_config",
+    "model_files",
+    "read_json",
+]
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 SAME_NAME = (

@@ -13,8 +13,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from camelid.checkpoint.hf_config import CONFIG, load_config, model_files, read_json
 from camelid.checkpoint.lazy_tensor import LazyTensor, WeightMap
 from camelid.checkpoint.quantized_layouts import dequantized, fused_experts
@@ -41,6 +39,7 @@ def is_hf_dir(directory: Path) -> bool:
 
 def open_hf(directory: Path) -> StoredModel:
     """Reads the headers of a folder, quantised or not; CheckpointError says what is wrong with which file."""
+    read_json(directory / CONFIG)  # first: what has no config is no model, whatever else it lacks
     return stored_hf(directory, _tensors(directory), str(directory))
 
 
@@ -93,7 +92,7 @@ def _tensors(directory: Path) -> dict[str, LazyTensor]:
 
 
 def verify_digests(directory: Path, progress: Progress = lambda _: None) -> int:
-    """Compares the weights with SHA256SUMS, if there is one; returns how many files. CheckpointError names the changed."""
+    """Compares weights with SHA256SUMS, if there is one; returns how many files. CheckpointError names the changed."""
     path = directory / DIGESTS
     if not path.is_file():
         return 0
@@ -106,7 +105,9 @@ def verify_digests(directory: Path, progress: Progress = lambda _: None) -> int:
             raise CheckpointError(f"{directory / name} is missing: {DIGESTS} lists it")
         found = sha256_of_file(directory / name, progress)
         if found != expected:
-            raise CheckpointError(f"{directory / name} was changed: its sha256 is {found}, {DIGESTS} says {expected}")
+            raise CheckpointError(
+                f"{directory / name} was changed: its sha256 is {found}, {DIGESTS} says {expected}"
+            )
     return len(lines)
 
 

@@ -20,6 +20,8 @@ class LazyTensor:
     read: Callable[[int | None], Tensor]
     source: str
     """Where it comes from, for messages: a file and the name in it."""
+    map: Callable[[], Tensor] | None = None
+    """A view of the file itself, where there is one: the system reads it page by page, and may forget it again."""
 
     @property
     def nbytes(self) -> int:

@@ -50,7 +50,9 @@ def open_meta(directory: Path) -> StoredModel:
         raise CheckpointError(f"{directory} has {PARAMS} but no {SHARDS}")
     expected = [f"consolidated.{rank:02d}.pth" for rank in range(len(paths))]
     if [path.name for path in paths] != expected:
-        raise CheckpointError(f"{directory}: ranks are missing: {[path.name for path in paths]}, expected {expected}")
+        raise CheckpointError(
+            f"{directory}: ranks are missing: {[path.name for path in paths]}, expected {expected}"
+        )
     files = [_load(path) for path in paths]
     scales = [_scales(directory, rank) for rank in range(len(paths))]
     config = _config(params, files[0], len(paths), paths[0])
@@ -60,7 +62,9 @@ def open_meta(directory: Path) -> StoredModel:
     for key, parts in meta_table(config).items():
         stored = [
             _Stored(path, _named(file, key, path), of)
-            for path, file, of in zip(paths, files, (group.get(_scale_key(key)) for group in scales), strict=True)
+            for path, file, of in zip(
+                paths, files, (group.get(_scale_key(key)) for group in scales), strict=True
+            )
         ]
         rows = [_local_shape(part, shapes[part.name], len(paths)) for part in parts]
         for shard in stored:
@@ -86,9 +90,13 @@ def _load(path: Path) -> dict[str, Tensor]:
             values = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).split("\n")[0]
-        raise CheckpointError(f"{path} holds more than weights, and code in it is never run: {reason}") from error
+        raise CheckpointError(
+            f"{path} holds more than weights, and code in it is never run: {reason}"
+        ) from error
     except (OSError, RuntimeError, ValueError, EOFError) as error:
-        raise CheckpointError(f"{path} ({path.stat().st_size:,} bytes) is cut short or no checkpoint: {error}") from error
+        raise CheckpointError(
+            f"{path} ({path.stat().st_size:,} bytes) is cut short or no checkpoint: {error}"
+        ) from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} holds a {type(values).__name__}, expected a dict of tensors")
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}
@@ -124,7 +132,7 @@ def _config(params: Mapping[str, Any], file: Mapping[str, Tensor], ranks: int, p
     vocab_size = width("tok_embeddings.weight", 0)
     if not vocab_size or not (expert or dense):
         raise CheckpointError(f"{path} has no token embeddings or no feed-forward layers under Meta's names")
-    return config_from_params(params, vocab_size, expert or dense, dense or expert)
+    return config_from_params(params, vocab_size, expert or dense, dense)
 
 
 @dataclass(frozen=True)
@@ -144,7 +152,9 @@ class _Stored:
         if self.is_int4:
             expected = (expected[0] // 2, *expected[1:])
         if tuple(self.tensor.shape) != expected:
-            raise CheckpointError(f"{self.path}: {key} has shape {tuple(self.tensor.shape)}, expected {expected}")
+            raise CheckpointError(
+                f"{self.path}: {key} has shape {tuple(self.tensor.shape)}, expected {expected}"
+            )
         if self.scale is None and self.tensor.dtype in (torch.float8_e4m3fn, torch.int8):
             raise CheckpointError(f"{self.path}: {key} is {self.tensor.dtype} and has no scales beside it")
 
@@ -175,7 +185,9 @@ def parameter_shapes(config: Llama4Config) -> dict[str, tuple[int, ...]]:
 
 def _local_shape(part: Part, shape: tuple[int, ...], ranks: int) -> tuple[int, ...]:
     if part.dim is not None and shape[part.dim] % ranks:
-        raise CheckpointError(f"{part.name}: {shape[part.dim]} in dimension {part.dim} do not divide by {ranks} ranks")
+        raise CheckpointError(
+            f"{part.name}: {shape[part.dim]} in dimension {part.dim} do not divide by {ranks} ranks"
+        )
     return tuple(part.local(torch.empty(shape, device="meta"), ranks, 0).shape)
 
 
@@ -227,7 +239,8 @@ def write_meta(
     params = params_from_config(model.config)
     shapes, entries = parameter_shapes(model.config), meta_table(model.config)
     local = {
-        key: [_local_shape(part, shapes[part.name], ranks) for part in parts] for key, parts in entries.items()
+        key: [_local_shape(part, shapes[part.name], ranks) for part in parts]
+        for key, parts in entries.items()
     }
     directory.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(directory).free) < (needed := int(model.nbytes * HEADROOM)):
@@ -237,7 +250,9 @@ def write_meta(
     try:
         empty = {
             key: torch.empty(
-                sum(rows[0] for rows in local[key]), *local[key][0][1:], dtype=model.tensors[parts[0].name].dtype
+                sum(rows[0] for rows in local[key]),
+                *local[key][0][1:],
+                dtype=model.tensors[parts[0].name].dtype,
             )
             for key, parts in entries.items()
         }

@@ -21,7 +21,10 @@ SCALED_CONTEXT, UNSCALED_CONTEXT = 10_485_760, 1_048_576
 def config_from_params(
     params: Mapping[str, Any], vocab_size: int, expert_width: int, dense_width: int
 ) -> Llama4Config:
-    """`params` as `llama_models.llama4.args.ModelArgs` has them; widths in features, from the tensors."""
+    """`params` as `llama_models.llama4.args.ModelArgs` has them; widths in features, from the tensors.
+
+    A dense width of 0 means that no layer is dense; what the field says then follows from Meta's factors.
+    """
     try:
         num_layers, heads = params["n_layers"], params["n_heads"]
         moe = params.get("moe_args") or {}
@@ -36,7 +39,7 @@ def config_from_params(
             num_key_value_heads=params.get("n_kv_heads") or heads,
             head_dim=params.get("head_dim") or params["dim"] // heads,
             intermediate_size=expert_width,
-            intermediate_size_mlp=dense_width,
+            intermediate_size_mlp=dense_width or _dense_width(params),
             num_local_experts=moe.get("num_experts", 0),
             num_experts_per_tok=moe.get("top_k", 1),
             layer_types=irope_layer_types(num_layers, interval),
@@ -68,6 +71,13 @@ def config_from_params(
         raise CheckpointError(f"{PARAMS} lacks {error}") from error
     except ConfigError as error:
         raise CheckpointError(f"{PARAMS}: {error}") from error
+
+
+def _dense_width(params: Mapping[str, Any]) -> int:
+    """Meta's rule, which rounds down after each factor and then up to a multiple."""
+    width = int((params.get("ffn_dim_multiplier") or 1) * int(2 * int(4 * params["dim"]) / 3))
+    multiple: int = params.get("multiple_of", 256)
+    return width + -width % multiple
 
 
 def params_from_config(config: Llama4Config) -> dict[str, Any]:

@@ -56,9 +56,13 @@ def meta_table(config: Llama4Config) -> Table:
         attention, ffn = f"{ours}.self_attn", f"{ours}.feed_forward"
         is_moe = layer in config.text.moe_layers
         norm = "feed_forward.norm.weight" if is_moe else "feed_forward.mlp.layer_norm_weight"
-        entries[f"{theirs}.attention.wqkv.layer_norm_weight"] = (Part(f"{ours}.input_layernorm.weight", None),)
+        entries[f"{theirs}.attention.wqkv.layer_norm_weight"] = (
+            Part(f"{ours}.input_layernorm.weight", None),
+        )
         entries[f"{theirs}.{norm}"] = (Part(f"{ours}.post_attention_layernorm.weight", None),)
-        entries[f"{theirs}.attention.wqkv.weight"] = tuple(Part(f"{attention}.{n}_proj.weight", 0) for n in "qkv")
+        entries[f"{theirs}.attention.wqkv.weight"] = tuple(
+            Part(f"{attention}.{n}_proj.weight", 0) for n in "qkv"
+        )
         entries[f"{theirs}.attention.wo.weight"] = (Part(f"{attention}.o_proj.weight", 1),)
         theirs += ".feed_forward"
         if is_moe:
@@ -71,7 +75,9 @@ def meta_table(config: Llama4Config) -> Table:
             entries[f"{theirs}.w_swiglu_FD.weight"] = (Part(f"{shared}.up_proj.weight", 0),)
             entries[f"{theirs}.w_out_shared_DF.weight"] = (Part(f"{shared}.down_proj.weight", 1),)
         else:
-            entries[f"{theirs}.mlp.fc1_weight"] = tuple(Part(f"{ffn}.{n}_proj.weight", 0) for n in ("gate", "up"))
+            entries[f"{theirs}.mlp.fc1_weight"] = tuple(
+                Part(f"{ffn}.{n}_proj.weight", 0) for n in ("gate", "up")
+            )
             entries[f"{theirs}.mlp.fc2_weight"] = (Part(f"{ffn}.down_proj.weight", 1),)
     return entries | (_vision_table(config.vision.num_hidden_layers) if config.vision is not None else {})
 
@@ -84,13 +90,19 @@ def _vision_table(num_layers: int) -> Table:
     norms = {f"{theirs}.ln_{end}": f"{ours}.layernorm_{end}" for end in ("pre", "post")}
     for layer in range(num_layers):
         block, mine = f"{theirs}.transformer.resblocks.{layer}", f"{ours}.model.layers.{layer}"
-        norms |= {f"{block}.ln_1": f"{mine}.input_layernorm", f"{block}.ln_2": f"{mine}.post_attention_layernorm"}
+        norms |= {
+            f"{block}.ln_1": f"{mine}.input_layernorm",
+            f"{block}.ln_2": f"{mine}.post_attention_layernorm",
+        }
         columns = {f"{block}.attn.w{name}": f"{mine}.self_attn.{name}_proj" for name in "qkv"}
         for a, b in (columns | {f"{block}.mlp.c_fc": f"{mine}.mlp.fc1"}).items():
             entries[f"{a}.weight"], entries[f"{a}.bias"] = (Part(f"{b}.weight", 0),), (Part(f"{b}.bias", 0),)
         rows = {f"{block}.attn.wo": f"{mine}.self_attn.o_proj", f"{block}.mlp.c_proj": f"{mine}.mlp.fc2"}
         for a, b in rows.items():
-            entries[f"{a}.weight"], entries[f"{a}.bias"] = (Part(f"{b}.weight", 1),), (Part(f"{b}.bias", None),)
+            entries[f"{a}.weight"], entries[f"{a}.bias"] = (
+                (Part(f"{b}.weight", 1),),
+                (Part(f"{b}.bias", None),),
+            )
     for a, b in norms.items():
         entries |= {f"{a}.{kind}": (Part(f"{b}.{kind}", None),) for kind in ("weight", "bias")}
     adapter = "vision_embeddings.vision_adapter.mlp"

@@ -1,9 +1,9 @@
 """Checkpoints with fewer bits, read as bf16: FP8 with scales, int4 packed into int32, experts one by one or fused.
 
-compressed-tensors (`…-FP8`, `…w4a16`): per expert `experts.J.{gate,up,down}_proj.weight` [out, in] with
-`.weight_scale`, or `.weight_packed` (int32, eight values, lowest first, stored plus eight), `.weight_scale`
-[out, groups], `.weight_zero_point` (packed along out) and `.weight_shape`. transformers' FBGEMM form: fused
-`experts.{gate_up,down}_proj` in e4m3 with `…_scale` [experts, 1, out] or [experts, out, 1]. Everything stays lazy.
+compressed-tensors (`…-FP8`, `…w8a8`, `…w4a16`): per expert `experts.J.{gate,up,down}_proj.weight` [out, in] with
+`.weight_scale`, or `.weight_packed` (int32 of eight or four values, lowest first, stored as unsigned),
+`.weight_scale` [out, groups], `.weight_zero_point` (packed along out) and `.weight_shape`. Fused experts in few bits
+have `…_scale` beside them. Everything stays lazy.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from camelid.core.errors import CheckpointError
 
 __all__ = ["dequantized", "fused_experts"]
 
-FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+FEW_BITS = (torch.float8_e4m3fn, torch.float8_e5m2, torch.int8)
 # Scales of activations: they belong to a kernel's arithmetic and change no weight.
 ACTIVATION_SCALES = re.compile(r"\.(input_scale|output_scale|k_scale|v_scale|q_scale|input_zero_point)$")
 PARTS = ("_packed", "_scale", "_shape", "_zero_point")
 EXPERT = re.compile(r"(.*\.experts)\.(\d+)\.(gate|up|down)_proj\.weight")
-VALUES_PER_WORD = 8
+WORD_BITS = 32
 
 
 def dequantized(tensors: WeightMap, dtype: torch.dtype = torch.bfloat16) -> dict[str, LazyTensor]:
@@ -39,10 +39,12 @@ def dequantized(tensors: WeightMap, dtype: torch.dtype = torch.bfloat16) -> dict
             stem = name.removesuffix("_packed")
             used |= {stem + part for part in PARTS}
             plain[stem] = _unpacked(stem, tensors, dtype)
-        elif tensor.dtype in FP8:
+        elif tensor.dtype in FEW_BITS:
             used |= {name, f"{name}_scale"}
             if f"{name}_scale" not in tensors:
                 raise CheckpointError(f"{tensor.source} is {tensor.dtype} without {name}_scale")
+            if f"{name}_zero_point" in tensors:
+                raise CheckpointError(f"{tensor.source}: {tensor.dtype} with a zero point is not known")
             plain[name] = _rescaled(tensor, tensors[f"{name}_scale"], dtype)
     rest = tensors.keys() - used
     return plain | {name: tensors[name] for name in rest if not ACTIVATION_SCALES.search(name)}
@@ -77,38 +79,43 @@ def _rescaled(weight: LazyTensor, scale: LazyTensor, dtype: torch.dtype) -> Lazy
 def _unpacked(stem: str, tensors: WeightMap, dtype: torch.dtype) -> LazyTensor:
     packed = tensors[f"{stem}_packed"]
     if f"{stem}_g_idx" in tensors:
-        raise CheckpointError(f"{packed.source}: groups in another order than the inputs are not known ({stem}_g_idx)")
+        raise CheckpointError(
+            f"{packed.source}: groups in another order than the inputs are not known ({stem}_g_idx)"
+        )
     scale, zero_point = tensors.get(f"{stem}_scale"), tensors.get(f"{stem}_zero_point")
     if scale is None or len(packed.shape) != 2 or packed.dtype != torch.int32:
         raise CheckpointError(
-            f"{packed.source}: expected int32 [out, in / 8] and {stem}_scale, found {packed.dtype} {packed.shape}"
+            f"{packed.source}: expected int32 [out, words] and {stem}_scale, found {packed.dtype} {packed.shape}"
         )
-    outs, columns = packed.shape[0], packed.shape[1] * VALUES_PER_WORD
+    outs, words = packed.shape
+    columns, bits = words * WORD_BITS // 4, 4
     if f"{stem}_shape" in tensors:
         shape = tuple(int(size) for size in tensors[f"{stem}_shape"].read(None))
-        if len(shape) != 2 or shape[0] != outs or not columns - VALUES_PER_WORD < shape[1] <= columns:
-            raise CheckpointError(f"{packed.source} packs {(outs, columns)}, its weight_shape says {shape}")
+        bits = words * WORD_BITS // max(shape[-1], 1)
+        if len(shape) != 2 or shape[0] != outs or bits not in (4, 8):
+            raise CheckpointError(
+                f"{packed.source} has {packed.shape} words; for a weight of {shape} that is neither 4 nor 8 bits"
+            )
         columns = shape[1]
     groups = scale.shape[1] if len(scale.shape) == 2 else 0
     if not groups or scale.shape[0] != outs or columns % groups:
         raise CheckpointError(f"{scale.source} has shape {scale.shape}, no groups of {(outs, columns)}")
 
     def read(row: int | None) -> Tensor:
-        values = _words_to_values(packed.read(None))[:, :columns].float()
+        values = _unpacked_words(packed.read(None), bits)[:, :columns].float()
         if zero_point is not None:
-            values -= _words_to_values(zero_point.read(None).T.contiguous()).T[:outs].repeat_interleave(
-                columns // groups, 1
-            )
+            points = _unpacked_words(zero_point.read(None).T, bits).T[:outs]
+            values -= points.repeat_interleave(columns // groups, 1)
         whole = (values * scale.read(None).float().repeat_interleave(columns // groups, 1)).to(dtype)
         return whole if row is None else whole[row]
 
     return LazyTensor((outs, columns), dtype, read, packed.source)
 
 
-def _words_to_values(words: Tensor) -> Tensor:
-    """int32 [rows, n] to integers from -8 to 7 [rows, 8 n], lowest four bits first."""
-    shifts = torch.arange(0, 4 * VALUES_PER_WORD, 4, dtype=torch.int32)
-    return (((words[..., None] >> shifts) & 15) - 8).flatten(-2)
+def _unpacked_words(words: Tensor, bits: int) -> Tensor:
+    """int32 [rows, n] to signed integers [rows, n · 32 / bits], lowest bits first."""
+    shifts = torch.arange(0, WORD_BITS, bits, dtype=torch.int32)
+    return (((words[..., None] >> shifts) & (2**bits - 1)) - 2 ** (bits - 1)).flatten(-2)
 
 
 def fused_experts(tensors: WeightMap) -> dict[str, LazyTensor]:
@@ -129,7 +136,9 @@ def fused_experts(tensors: WeightMap) -> dict[str, LazyTensor]:
             if (expert, kind) not in experts
         ]
         if missing:
-            raise CheckpointError(f"{stem}: {len(missing)} of {3 * count} expert weights are missing, first {missing[0]}")
+            raise CheckpointError(
+                f"{stem}: {len(missing)} of {3 * count} expert weights are missing, first {missing[0]}"
+            )
         fused[f"{stem}.gate_up_proj"] = _stacked(
             [[experts[expert, "gate"], experts[expert, "up"]] for expert in range(count)]
         )

@@ -12,9 +12,11 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,14 +56,19 @@ def read_safetensors(path: Path) -> dict[str, LazyTensor]:
         for name, entry in entries:
             begin, end = entry["data_offsets"]
             dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
-            if begin != start or end - begin != math.prod(shape) * dtype.itemsize:
+            if (
+                min(shape, default=0) < 0
+                or begin != start
+                or end - begin != math.prod(shape) * dtype.itemsize
+            ):
                 raise CheckpointError(
                     f"{path}: {name} claims bytes {begin:,} to {end:,}, expected "
                     f"{math.prod(shape) * dtype.itemsize:,} from {start:,} on for {entry['dtype']} {list(shape)}"
                 )
             start = end
+            place = path, 8 + header_bytes + begin, shape, dtype
             tensors[name] = LazyTensor(
-                shape, dtype, _reader(path, 8 + header_bytes + begin, shape, dtype), f"{path}: {name}"
+                shape, dtype, _reader(*place), f"{path}: {name}", partial(_map, *place)
             )
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
@@ -101,8 +108,20 @@ def _reader(
     return read
 
 
+def _map(path: Path, offset: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    num_bytes = math.prod(shape) * dtype.itemsize
+    if not num_bytes:
+        return torch.empty(shape, dtype=dtype)
+    # Copy on write: whoever changes such a tensor changes memory, never the file.
+    view = np.memmap(path, np.uint8, "c", offset, (num_bytes,))
+    return torch.from_numpy(view).view(dtype).view(shape)
+
+
 def write_safetensors(
-    path: Path, tensors: WeightMap, metadata: Mapping[str, str], progress: Callable[[int], None] = lambda _: None
+    path: Path,
+    tensors: WeightMap,
+    metadata: Mapping[str, str],
+    progress: Callable[[int], None] = lambda _: None,
 ) -> str:
     """Writes a file tensor by tensor and returns its sha256. `progress` hears of every piece's bytes.
 

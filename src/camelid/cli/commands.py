@@ -87,6 +87,8 @@ class Generate:
     """A clip; may be given several times."""
     json: FlagCreatePairsOff[bool] = False
     """Print the answer with token counts as one JSON object."""
+    memory_gb: float | None = None
+    """Most memory for weights; what is beyond stays on disk until it is needed. Default: what is free."""
     sampling: OmitArgPrefixes[SamplingFlags] = field(default_factory=SamplingFlags)
 
     def run(self, words: Sequence[str]) -> int:
@@ -104,7 +106,7 @@ class Generate:
         else:
             messages = read_messages(sys.stdin.read())
         sampling = self.sampling.params()
-        generate(model_choice.load_model(self.model), messages, sampling, is_json=self.json)
+        generate(model_choice.load_model(self.model, self.memory_gb), messages, sampling, is_json=self.json)
         return 0
 
 
@@ -114,6 +116,8 @@ class Chat:
 
     model: Positional[Model] = None
     """A run, a checkpoint or a model folder. Default: the newest run, else the shipped weights."""
+    memory_gb: float | None = None
+    """Most memory for weights; what is beyond stays on disk until it is needed. Default: what is free."""
     sampling: OmitArgPrefixes[SamplingFlags] = field(default_factory=SamplingFlags)
 
     def run(self) -> int:
@@ -125,7 +129,8 @@ class Chat:
         console = Console()
         chat.prepare_line_editing()
         sampling = self.sampling.params()
-        chat.converse(chat.Chat(model_choice.load_model(self.model), sampling, console), console)
+        model = model_choice.load_model(self.model, self.memory_gb)
+        chat.converse(chat.Chat(model, sampling, console), console)
         return 0
 
 

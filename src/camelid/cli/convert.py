@@ -40,7 +40,13 @@ def convert(
     model = open_model(source)
     if dtype != "keep":
         model = model.to(DTYPES[dtype])
-    columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (
+        "{task.description}",
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         checking = progress.add_task("checking digests", total=model.nbytes)
         num_checked = verify_digests(source, lambda count: progress.advance(checking, count))

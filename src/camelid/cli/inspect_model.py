@@ -61,7 +61,9 @@ def _stored_as(model: StoredModel) -> str:
     sizes: Counter[torch.dtype] = Counter()
     for tensor in model.tensors.values():
         sizes[tensor.dtype] += tensor.nbytes
-    kinds = ", ".join(f"{str(dtype).removeprefix('torch.')} {size / GIGA:,.2f} GB" for dtype, size in sizes.items())
+    kinds = ", ".join(
+        f"{str(dtype).removeprefix('torch.')} {size / GIGA:,.2f} GB" for dtype, size in sizes.items()
+    )
     return f"{len(model.tensors)} tensors: {kinds}"
 
 
@@ -111,7 +113,9 @@ def _vision(config: Llama4Config) -> str:
 
 def _cost_table(config: Llama4Config) -> Table:
     """Gigabytes: weights by width, and with the cache of each context beside them."""
-    table = Table(title="memory in GB: weights, and with the bf16 cache of one sequence", title_justify="left")
+    table = Table(
+        title="memory in GB: weights, and with the bf16 cache of one sequence", title_justify="left"
+    )
     per_token = kv_cache_values(config, CONTEXTS[0] + 1) - kv_cache_values(config, CONTEXTS[0])
     table.add_column("weights as")
     table.add_column("alone", justify="right")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from camelid.checkpoint import load_model
+from camelid.checkpoint import StreamPlan, load_within
 from camelid.core import Completion, FinishReason, Message, ModelInput, SamplingParams, TextPart, Usage
 from camelid.core.errors import InputError
 from camelid.infer.sampler import sample
@@ -29,9 +29,15 @@ class Generator:
         self.tokenizer: Tokenizer = chat_format.tokenizer
 
     @classmethod
-    def load(cls, directory: Path, dtype: torch.dtype = torch.float32) -> Generator:
-        """From a folder with weights and tokenizer.model beside them."""
-        model = load_model(directory, dtype)
+    def load(
+        cls,
+        directory: Path,
+        dtype: torch.dtype = torch.float32,
+        memory_bytes: int | None = None,
+        announce: Callable[[StreamPlan], None] = lambda _: None,
+    ) -> Generator:
+        """From a folder with weights and tokenizer.model beside them; larger than memory, its experts stay on disk."""
+        model = load_within(directory, memory_bytes, dtype, announce)
         path = directory / "tokenizer.model"
         tokenizer = Tokenizer.from_file(path, vocab_size=model.config.text.vocab_size)
         return cls(model, ChatFormat.for_model(tokenizer, model.config.vision))

@@ -13,21 +13,26 @@ from camelid.ops.attention import (
     segment_attention,
     split_lengths,
 )
-from camelid.ops.moe import LowRank, dense_experts, routed_experts, swiglu
+from camelid.ops.moe import LowRank, dense_experts, looped_experts, routed_experts, swiglu
 from camelid.ops.norm import compute_dtype, layer_norm, rms_norm
+from camelid.ops.packed_linear import PackedMatrix, can_pack, pack_matrix
 from camelid.ops.rope import apply_rope, patch_rotations, rope_frequencies, rotations
 
 __all__ = [
     "LowRank",
+    "PackedMatrix",
     "SegmentPlan",
     "apply_rope",
     "attention_temperature",
+    "can_pack",
     "compute_dtype",
     "continued_attention",
     "dense_experts",
     "dense_segment_attention",
     "full_attention",
     "layer_norm",
+    "looped_experts",
+    "pack_matrix",
     "patch_rotations",
     "plan_segments",
     "rms_norm",
