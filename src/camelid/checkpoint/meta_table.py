@@ -47,7 +47,8 @@ Table = dict[str, tuple[Part, ...]]
 
 def meta_table(config: Llama4Config) -> Table:
     """What stands under each of Meta's names: parts of ours, one below the other."""
-    decoder, entries = "language_model.model", {}
+    decoder = "language_model.model"
+    entries: Table = {}
     entries["tok_embeddings.weight"] = (Part(f"{decoder}.embed_tokens.weight", 0),)
     entries["norm.weight"] = (Part(f"{decoder}.norm.weight", None),)
     entries["output.weight"] = (Part("language_model.lm_head.weight", 0),)
@@ -84,7 +85,7 @@ def meta_table(config: Llama4Config) -> Table:
 
 def _vision_table(num_layers: int) -> Table:
     theirs, ours = "vision_embeddings.vision_encoder", "vision_model"
-    entries = {f"{theirs}.conv1._linear.weight": (Part(f"{ours}.patch_embedding.linear.weight", 0),)}
+    entries: Table = {f"{theirs}.conv1._linear.weight": (Part(f"{ours}.patch_embedding.linear.weight", 0),)}
     for name in ("class_embedding", "positional_embedding_vlm"):
         entries[f"{theirs}.{name}"] = (Part(f"{ours}.{name}", None),)
     norms = {f"{theirs}.ln_{end}": f"{ours}.layernorm_{end}" for end in ("pre", "post")}

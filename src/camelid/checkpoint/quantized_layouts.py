@@ -115,7 +115,8 @@ def _unpacked(stem: str, tensors: WeightMap, dtype: torch.dtype) -> LazyTensor:
 def _unpacked_words(words: Tensor, bits: int) -> Tensor:
     """int32 [rows, n] to signed integers [rows, n · 32 / bits], lowest bits first."""
     shifts = torch.arange(0, WORD_BITS, bits, dtype=torch.int32)
-    return (((words[..., None] >> shifts) & (2**bits - 1)) - 2 ** (bits - 1)).flatten(-2)
+    values: Tensor = (((words[..., None] >> shifts) & (2**bits - 1)) - 2 ** (bits - 1)).flatten(-2)
+    return values
 
 
 def fused_experts(tensors: WeightMap) -> dict[str, LazyTensor]:

@@ -90,8 +90,7 @@ def _reader(
         tensor = torch.empty(wanted, dtype=dtype)
         if not tensor.numel():
             return tensor
-        # A flat byte view of the tensor's own memory: the file's bytes go straight where they belong.
-        buffer = memoryview(tensor.view(-1).view(torch.uint8).numpy())
+        buffer = _bytes(tensor)
         position = offset + (0 if row is None else row * tensor.nbytes)
         try:
             with path.open("rb", buffering=0) as file:
@@ -106,6 +105,12 @@ def _reader(
         return tensor
 
     return read
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    """The memory of a contiguous tensor that is not empty."""
+    flat: Any = tensor.view(-1).view(torch.uint8).numpy()
+    return memoryview(flat)
 
 
 def _map(path: Path, offset: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -154,10 +159,10 @@ def write_safetensors(
 
         write(len(encoded).to_bytes(8, "little") + encoded)
         for name in names:
-            tensor = tensors[name].read(None)
-            assert tuple(tensor.shape) == tensors[name].shape and tensor.dtype == tensors[name].dtype, name
-            if tensor.numel():
-                data = memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+            value = tensors[name].read(None)
+            assert tuple(value.shape) == tensors[name].shape and value.dtype == tensors[name].dtype, name
+            if value.numel():
+                data = _bytes(value.contiguous())
                 for start in range(0, len(data), PIECE_BYTES):
                     write(data[start : start + PIECE_BYTES])
         os.fsync(file.fileno())

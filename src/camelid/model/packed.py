@@ -48,7 +48,7 @@ class PackedExperts(nn.Module):
 def pack_for_decoding(module: nn.Module) -> None:
     """Replaces linear layers and experts below `module`, in place; their parameters are gone afterwards."""
     for name, child in list(module.named_children()):
-        if isinstance(child, nn.Linear) and child.bias is None:
+        if isinstance(child, nn.Linear) and "bias" not in dict(child.named_parameters()):
             setattr(module, name, PackedLinear(child.weight))
         elif isinstance(child, Experts):
             setattr(module, name, PackedExperts(child))

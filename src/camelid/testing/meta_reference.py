@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch._C._distributed_c10d import HashStore
 
 from camelid.checkpoint.meta_layout import meta_shard
 from camelid.checkpoint.meta_params import params_from_config
@@ -51,7 +52,6 @@ class MetaReference:
             self.model: nn.Module = Transformer(args).float().eval()
         loaded = self.model.load_state_dict(meta_shard(stored(model)), strict=True)
         assert not loaded.missing_keys and not loaded.unexpected_keys
-        self.layers: nn.ModuleList = self.model.get_submodule("layers")  # type: ignore[assignment]
 
     @torch.no_grad()
     def logits(self, item: ModelInput) -> Float[Tensor, "tokens vocab"]:
@@ -77,7 +77,7 @@ def _on_cpu() -> Iterator[None]:
     from fairscale.nn.model_parallel import initialize as groups
 
     if not dist.is_initialized():
-        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     if not groups.model_parallel_is_initialized():
         groups.initialize_model_parallel(1)
     with mock.patch.object(Tensor, "cuda", lambda self: self):
