@@ -7,7 +7,7 @@ from camelid.checkpoint.any_layout import is_model_dir, load_model, open_model, 
 from camelid.checkpoint.hf_config import load_config, model_files
 from camelid.checkpoint.hf_layout import verify_digests, weights_digest, write_hf
 from camelid.checkpoint.hub_layout import open_hub_model
-from camelid.checkpoint.meta_layout import write_meta
+from camelid.checkpoint.meta_writer import write_meta
 from camelid.checkpoint.stored_model import StoredModel
 from camelid.checkpoint.streaming import StreamPlan, load_within
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["LazyTensor", "WeightMap", "in_memory"]
+__all__ = ["LazyTensor", "WeightMap", "bytes_of", "in_memory", "read_ahead"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,12 @@ class LazyTensor:
             count *= size
         return count
 
+    def pieces(self) -> list[Callable[[], Tensor]]:
+        """What reads it bit by bit, in order: experts one by one, anything else whole."""
+        if len(self.shape) < 3:
+            return [partial(self.read, None)]
+        return [partial(self.read, row) for row in range(self.shape[0])]
+
     def to(self, dtype: torch.dtype) -> LazyTensor:
         """The same, cast while it is read."""
         if dtype == self.dtype:
@@ -50,3 +59,25 @@ def in_memory(tensor: Tensor, source: str = "memory") -> LazyTensor:
     return LazyTensor(
         tuple(tensor.shape), tensor.dtype, lambda row: tensor if row is None else tensor[row], source
     )
+
+
+def read_ahead(reads: Sequence[Callable[[], Tensor]]) -> Iterator[Tensor]:
+    """Each tensor in order, contiguous; a thread reads the next meanwhile.
+
+    Two are held at a time, if whoever takes one lets go of it before asking for the next.
+    """
+    with ThreadPoolExecutor(1) as reader:
+        upcoming = reader.submit(reads[0]) if reads else None
+        for following in (*reads[1:], None):
+            if upcoming is None:
+                return
+            value = upcoming.result().contiguous()
+            upcoming = None if following is None else reader.submit(following)
+            yield value
+            del value
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The memory of a contiguous tensor that is not empty."""
+    flat: Any = tensor.view(-1).view(torch.uint8).numpy()
+    return memoryview(flat)

@@ -7,34 +7,35 @@ experts in `fp8_scales_N.pt` or `int4_scales_N.pt`.
 from __future__ import annotations
 
 import io
-import json
-import os
 import pickle
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.serialization import safe_globals, set_default_mmap_options, skip_data
+from torch.serialization import safe_globals
 
 from camelid.checkpoint.hf_config import read_json
 from camelid.checkpoint.lazy_tensor import LazyTensor
-from camelid.checkpoint.meta_params import PARAMS, config_from_params, params_from_config
-from camelid.checkpoint.meta_table import ALSO_CALLED, EXPERT_KEYS, Part, meta_table
+from camelid.checkpoint.meta_params import PARAMS, config_from_params
+from camelid.checkpoint.meta_table import (
+    ALSO_CALLED,
+    EXPERT_KEYS,
+    Part,
+    local_shape,
+    meta_table,
+    parameter_shapes,
+)
 from camelid.checkpoint.stored_model import NUM_RELEASED_SPECIALS, StoredModel
 from camelid.core.errors import CheckpointError
-from camelid.core.files import sync_directory, write_text_atomically
-from camelid.model import Llama4, Llama4Config
+from camelid.model import Llama4Config
 
-__all__ = ["is_meta_dir", "meta_shard", "open_meta", "write_meta"]
+__all__ = ["is_meta_dir", "open_meta"]
 
 SHARDS = "consolidated.*.pth"
-HEADROOM = 1.01
 INT4_GROUP = 128  # inputs that share one scale
-MAP_SHARED = 1
 
 
 def is_meta_dir(directory: Path) -> bool:
@@ -66,7 +67,7 @@ def open_meta(directory: Path) -> StoredModel:
                 paths, files, (group.get(_scale_key(key)) for group in scales), strict=True
             )
         ]
-        rows = [_local_shape(part, shapes[part.name], len(paths)) for part in parts]
+        rows = [local_shape(part, shapes[part.name], len(paths)) for part in parts]
         for shard in stored:
             shard.check(key, (sum(shape[0] for shape in rows), *rows[0][1:]))
         first = 0
@@ -177,20 +178,6 @@ class _Stored:
         return (pairs.float() * scale.float().repeat_interleave(INT4_GROUP, -2)).bfloat16()
 
 
-def parameter_shapes(config: Llama4Config) -> dict[str, tuple[int, ...]]:
-    """Of every parameter, in the model's order."""
-    with torch.device("meta"):
-        return {name: tuple(value.shape) for name, value in Llama4(config).state_dict().items()}
-
-
-def _local_shape(part: Part, shape: tuple[int, ...], ranks: int) -> tuple[int, ...]:
-    if part.dim is not None and shape[part.dim] % ranks:
-        raise CheckpointError(
-            f"{part.name}: {shape[part.dim]} in dimension {part.dim} do not divide by {ranks} ranks"
-        )
-    return tuple(part.local(torch.empty(shape, device="meta"), ranks, 0).shape)
-
-
 def _joined(
     stored: list[_Stored], key: str, part: Part, shape: tuple[int, ...], rows: tuple[int, int]
 ) -> LazyTensor:
@@ -203,7 +190,7 @@ def _joined(
     def read(row: int | None) -> Tensor:
         if is_expert:
             assert part.dim is not None
-            return torch.cat([shard.experts(shape[0], row) for shard in used], part.dim - (row is not None))
+            return torch.cat([shard.experts(shape[0], row) for shard in used], part.dim)
         locals_ = [shard.tensor[slice(*rows)] for shard in used]
         whole = torch.cat([value.T if part.transposed else value for value in locals_], part.dim or 0)
         return whole if row is None else whole[row]
@@ -216,72 +203,3 @@ def _side_by_side(gate: LazyTensor, up: LazyTensor) -> LazyTensor:
     return LazyTensor(
         shape, gate.dtype, lambda row: torch.cat([gate.read(row), up.read(row)], -1), gate.source
     )
-
-
-def meta_shard(model: StoredModel, ranks: int = 1, rank: int = 0) -> dict[str, Tensor]:
-    """What one rank's file holds, in memory."""
-    return {
-        key: torch.cat([part.local(model.tensors[part.name].read(None), ranks, rank) for part in parts])
-        for key, parts in meta_table(model.config).items()
-    }
-
-
-def write_meta(
-    model: StoredModel, directory: Path, *, ranks: int = 1, progress: Callable[[int], None] = lambda _: None
-) -> None:
-    """Writes a folder that Meta's reference loads at `ranks` model-parallel ranks.
-
-    Files are laid out empty, mapped, and filled in one pass over our tensors, of which one at a time is held.
-    params.json comes last, so that a folder without it is no model. ConfigError and CheckpointError say what
-    Meta's format cannot hold, or the disk.
-    """
-    model = model.checked()
-    params = params_from_config(model.config)
-    shapes, entries = parameter_shapes(model.config), meta_table(model.config)
-    local = {
-        key: [_local_shape(part, shapes[part.name], ranks) for part in parts]
-        for key, parts in entries.items()
-    }
-    directory.mkdir(parents=True, exist_ok=True)
-    if (free := shutil.disk_usage(directory).free) < (needed := int(model.nbytes * HEADROOM)):
-        raise CheckpointError(f"{directory}: needs {needed:,} bytes, the disk has {free:,} free")
-    names = [f"consolidated.{rank:02d}.pth" for rank in range(ranks)]
-    temporary = [directory / f".{name}.tmp" for name in names]
-    try:
-        empty = {
-            key: torch.empty(
-                sum(rows[0] for rows in local[key]),
-                *local[key][0][1:],
-                dtype=model.tensors[parts[0].name].dtype,
-            )
-            for key, parts in entries.items()
-        }
-        for path in temporary:
-            with skip_data():
-                torch.save(empty, path)
-        del empty
-        with set_default_mmap_options(MAP_SHARED):
-            files = [torch.load(path, mmap=True, weights_only=True) for path in temporary]
-        places: dict[str, list[tuple[str, Part, int]]] = {}
-        for key, parts in entries.items():
-            first = 0
-            for part, rows in zip(parts, local[key], strict=True):
-                places.setdefault(part.name, []).append((key, part, first))
-                first += rows[0]
-        for name, tensor in model.tensors.items():
-            value = tensor.read(None)
-            for key, part, first in places[name]:
-                for rank, file in enumerate(files):
-                    piece = part.local(value, ranks, rank)
-                    file[key][first : first + piece.shape[0]].copy_(piece)
-            progress(tensor.nbytes)
-        del files
-        for path, name in zip(temporary, names, strict=True):
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-            path.replace(directory / name)
-        write_text_atomically(directory / PARAMS, json.dumps(params, indent=2) + "\n")
-        sync_directory(directory)
-    finally:
-        for path in temporary:
-            path.unlink(missing_ok=True)

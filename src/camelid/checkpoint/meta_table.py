@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from camelid.model import Llama4Config
+from camelid.core.errors import CheckpointError
+from camelid.model import Llama4, Llama4Config
 
-__all__ = ["ALSO_CALLED", "EXPERT_KEYS", "Part", "meta_table"]
+__all__ = ["ALSO_CALLED", "EXPERT_KEYS", "Part", "local_shape", "meta_table", "parameter_shapes"]
 
 EXPERT_KEYS = {"moe_w_in_eD_F": "w1", "moe_w_swiglu_eD_F": "w3", "moe_w_out_eF_D": "w2"}
 # Names of the same tensor in other files of Meta's.
@@ -24,7 +26,10 @@ ALSO_CALLED = {
 
 @dataclass(frozen=True)
 class Part:
-    """A tensor of ours in a rank's file. Ranks join along `dim` of ours; None: every rank has all of it."""
+    """A tensor of ours in a rank's file. Ranks join along `dim` of ours; None: every rank has all of it.
+
+    Dimensions of experts count from the last, so that they fit one expert alone as well.
+    """
 
     name: str
     dim: int | None
@@ -33,7 +38,7 @@ class Part:
     transposed: bool = False
 
     def local(self, ours: Tensor, ranks: int, rank: int) -> Tensor:
-        """What one rank stores: two-dimensional where ours has experts in front."""
+        """What one rank stores of a tensor, or of one expert; two-dimensional where ours has experts in front."""
         if self.half is not None:
             ours = ours.chunk(2, -1)[self.half]
         if self.dim is not None:
@@ -69,9 +74,9 @@ def meta_table(config: Llama4Config) -> Table:
         if is_moe:
             gate_up, shared = f"{ffn}.experts.gate_up_proj", f"{ffn}.shared_expert"
             entries[f"{theirs}.router_DE"] = (Part(f"{ffn}.router.weight", None, transposed=True),)
-            entries[f"{theirs}.experts.moe_w_in_eD_F"] = (Part(gate_up, 2, half=0),)
-            entries[f"{theirs}.experts.moe_w_swiglu_eD_F"] = (Part(gate_up, 2, half=1),)
-            entries[f"{theirs}.experts.moe_w_out_eF_D"] = (Part(f"{ffn}.experts.down_proj", 1),)
+            entries[f"{theirs}.experts.moe_w_in_eD_F"] = (Part(gate_up, -1, half=0),)
+            entries[f"{theirs}.experts.moe_w_swiglu_eD_F"] = (Part(gate_up, -1, half=1),)
+            entries[f"{theirs}.experts.moe_w_out_eF_D"] = (Part(f"{ffn}.experts.down_proj", -2),)
             entries[f"{theirs}.w_in_shared_FD.weight"] = (Part(f"{shared}.gate_proj.weight", 0),)
             entries[f"{theirs}.w_swiglu_FD.weight"] = (Part(f"{shared}.up_proj.weight", 0),)
             entries[f"{theirs}.w_out_shared_DF.weight"] = (Part(f"{shared}.down_proj.weight", 1),)
@@ -111,3 +116,18 @@ def _vision_table(num_layers: int) -> Table:
     entries[f"{adapter}.c_proj.weight"] = (Part(f"{ours}.vision_adapter.mlp.fc2.weight", 1),)
     entries["vision_projection.weight"] = (Part("multi_modal_projector.linear_1.weight", 0),)
     return entries
+
+
+def parameter_shapes(config: Llama4Config) -> dict[str, tuple[int, ...]]:
+    """Of every parameter, in the model's order."""
+    with torch.device("meta"):
+        return {name: tuple(value.shape) for name, value in Llama4(config).state_dict().items()}
+
+
+def local_shape(part: Part, shape: tuple[int, ...], ranks: int) -> tuple[int, ...]:
+    """What one of `ranks` ranks stores of a tensor of ours; CheckpointError where they cannot share it evenly."""
+    if part.dim is not None and shape[part.dim] % ranks:
+        raise CheckpointError(
+            f"{part.name}: {shape[part.dim]} in dimension {part.dim} do not divide by {ranks} ranks"
+        )
+    return tuple(part.local(torch.empty(shape, device="meta"), ranks, 0).shape)

@@ -12,6 +12,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camelid.checkpoint.lazy_tensor import LazyTensor, WeightMap
+from camelid.checkpoint.lazy_tensor import LazyTensor, WeightMap, bytes_of, read_ahead
 from camelid.core.errors import CheckpointError
+from camelid.core.files import begin_writeback
 
 __all__ = ["read_safetensors", "write_safetensors"]
 
@@ -90,7 +92,7 @@ def _reader(
         tensor = torch.empty(wanted, dtype=dtype)
         if not tensor.numel():
             return tensor
-        buffer = _bytes(tensor)
+        buffer = bytes_of(tensor)
         position = offset + (0 if row is None else row * tensor.nbytes)
         try:
             with path.open("rb", buffering=0) as file:
@@ -105,12 +107,6 @@ def _reader(
         return tensor
 
     return read
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    """The memory of a contiguous tensor that is not empty."""
-    flat: Any = tensor.view(-1).view(torch.uint8).numpy()
-    return memoryview(flat)
 
 
 def _map(path: Path, offset: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -148,22 +144,28 @@ def write_safetensors(
     encoded = json.dumps(header, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % ALIGNMENT)
     digest = hashlib.sha256()
-    with path.open("wb", buffering=0) as file:
+    reads = [read for name in names for read in tensors[name].pieces()]
+    # Reading, hashing and writing take about as long as each other: each has its thread.
+    with path.open("wb", buffering=0) as file, ThreadPoolExecutor(1) as hasher:
 
         def write(data: bytes | memoryview) -> None:
-            digest.update(data)
-            view, done = memoryview(data), 0
-            while done < len(view):
-                done += file.write(view[done:])
-            progress(len(view))
+            hashed = hasher.submit(digest.update, data)
+            done = 0
+            while done < len(data):
+                done += file.write(data[done:])
+            hashed.result()
+            begin_writeback(file.fileno())
+            progress(len(data))
 
         write(len(encoded).to_bytes(8, "little") + encoded)
-        for name in names:
-            value = tensors[name].read(None)
-            assert tuple(value.shape) == tensors[name].shape and value.dtype == tensors[name].dtype, name
+        for value in read_ahead(reads):
             if value.numel():
-                data = _bytes(value.contiguous())
+                data = bytes_of(value)
                 for start in range(0, len(data), PIECE_BYTES):
                     write(data[start : start + PIECE_BYTES])
+                del data
+            del value
         os.fsync(file.fileno())
+    size = path.stat().st_size
+    assert size == offset + 8 + len(encoded), f"{path} has {size} bytes: a tensor is not what it said"
     return digest.hexdigest()

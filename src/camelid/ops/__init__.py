@@ -15,7 +15,7 @@ from camelid.ops.attention import (
 )
 from camelid.ops.moe import LowRank, dense_experts, looped_experts, routed_experts, swiglu
 from camelid.ops.norm import compute_dtype, layer_norm, rms_norm
-from camelid.ops.packed_linear import PackedMatrix, can_pack, pack_matrix
+from camelid.ops.packed_linear import PackedMatrix, pack_matrix
 from camelid.ops.rope import apply_rope, patch_rotations, rope_frequencies, rotations
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "SegmentPlan",
     "apply_rope",
     "attention_temperature",
-    "can_pack",
     "compute_dtype",
     "continued_attention",
     "dense_experts",

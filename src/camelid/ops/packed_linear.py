@@ -9,36 +9,39 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["PackedMatrix", "can_pack", "pack_matrix"]
+__all__ = ["PackedMatrix", "pack_matrix"]
 
 
 class PackedMatrix(NamedTuple):
-    """A weight [out, in] in oneDNN's own layout."""
+    """A weight [out, in] in oneDNN's own layout, or as it was where there is no such kernel."""
 
     weight: Tensor
-    out_features: int
+    is_packed: bool
 
     def __call__(self, x: Float[Tensor, "rows in"]) -> Float[Tensor, "rows out"]:
         """x times the transposed weight, as `F.linear`, which is its twin."""
+        if not self.is_packed:
+            return F.linear(x, self.weight)
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, None, "none", [], "")
         return out
 
 
-def can_pack(weight: Tensor) -> bool:
-    """Whether this build and this CPU have such kernels for the weight's dtype."""
+def pack_matrix(weight: Float[Tensor, "out in"], rows: int = 1) -> PackedMatrix:
+    """Packs for products with about `rows` rows; others work too, a little slower."""
+    weight = weight.detach().contiguous()
+    if not _can_pack(weight):
+        return PackedMatrix(weight, False)
+    return PackedMatrix(torch.ops.mkldnn._reorder_linear_weight(weight, rows), True)
+
+
+def _can_pack(weight: Tensor) -> bool:
     return (
         weight.device.type == "cpu"
         and weight.dtype == torch.bfloat16
         and torch.backends.mkldnn.is_available()
         and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     )
-
-
-def pack_matrix(weight: Float[Tensor, "out in"], rows: int = 1) -> PackedMatrix:
-    """Packs for products with about `rows` rows; others work too, a little slower."""
-    assert can_pack(weight), f"no packed kernel for {weight.dtype} on {weight.device}"
-    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), rows)
-    return PackedMatrix(packed, weight.shape[0])

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch._C._distributed_c10d import HashStore
 
-from camelid.checkpoint.meta_layout import meta_shard
 from camelid.checkpoint.meta_params import params_from_config
+from camelid.checkpoint.meta_writer import meta_shard
 from camelid.checkpoint.stored_model import stored
 from camelid.core import ModelInput
 from camelid.model import Llama4, RopeScaling
