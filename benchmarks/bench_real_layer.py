@@ -17,8 +17,8 @@ from transformers.models.llama4.modeling_llama4 import Llama4TextDecoderLayer, L
 
 from camelid.checkpoint.hf_config import config_to_hf
 from camelid.model import KVCache
-from camelid.model.llama4 import DecoderLayer
 from camelid.model.attention import Geometry
+from camelid.model.llama4 import DecoderLayer
 from camelid.model.packed import pack_for_decoding
 from measure import compare, race
 from real_shape import real_shape_config
