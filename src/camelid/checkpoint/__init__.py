@@ -3,6 +3,13 @@
 In: models and folders. Out: folders and models. Must not know: training loops.
 """
 
-from camelid.checkpoint.hf_layout import is_model_dir, load_config, load_model, model_files, save_model
+from camelid.checkpoint.hf_layout import (
+    is_model_dir,
+    load_config,
+    load_model,
+    model_files,
+    save_dense_model,
+    save_model,
+)
 
-__all__ = ["is_model_dir", "load_config", "load_model", "model_files", "save_model"]
+__all__ = ["is_model_dir", "load_config", "load_model", "model_files", "save_dense_model", "save_model"]

@@ -1,7 +1,8 @@
 """Models on disk as Hugging Face writes them: config.json, model.safetensors, preprocessor_config.json.
 
 Our parameter names are Hugging Face's, so only the config needs translating; a text-only model drops the
-`language_model.` prefix, as `Llama4ForCausalLM` does.
+`language_model.` prefix, as `Llama4ForCausalLM` does. Folders of `LlamaForCausalLM` are read as well: see
+`dense_layout`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from camelid.checkpoint.dense_layout import (
+    dense_config_from_hf,
+    dense_config_to_hf,
+    dense_name_from_hf,
+    dense_name_to_hf,
+    is_dense_hf,
+    rows_from_hf,
+    rows_to_hf,
+)
 from camelid.core.errors import CheckpointError, ConfigError
 from camelid.core.files import write_bytes_atomically, write_text_atomically
-from camelid.model import Llama4, Llama4Config, RopeScaling
+from camelid.model import Llama4, Llama4Config, RopeScaling, TextConfig
 from camelid.model.config import LayerType, irope_layer_types
 
 __all__ = [
@@ -29,6 +39,7 @@ __all__ = [
     "load_config",
     "load_model",
     "model_files",
+    "save_dense_model",
     "save_model",
 ]
 
@@ -55,9 +66,10 @@ SAME_NAME = (
     "attn_scale",
     "rms_norm_eps",
     "max_position_embeddings",
+    "tie_word_embeddings",
 )
 # Released configs may leave these out; transformers' defaults are ours.
-OPTIONAL = ("attn_temperature_tuning", "floor_scale", "attn_scale")
+OPTIONAL = ("attn_temperature_tuning", "floor_scale", "attn_scale", "tie_word_embeddings")
 
 
 def config_to_hf(config: Llama4Config, num_special_tokens: int = NUM_RELEASED_SPECIALS) -> dict[str, Any]:
@@ -75,7 +87,6 @@ def config_to_hf(config: Llama4Config, num_special_tokens: int = NUM_RELEASED_SP
         "no_rope_layers": [int(kind == "chunked") for kind in config.text.layer_types],
         "rope_scaling": None if scaling is None else scaling.to_dict() | {"rope_type": "llama3"},
         "hidden_act": "silu",
-        "tie_word_embeddings": False,
         "attention_bias": False,
     }
     if config.vision is None:
@@ -87,7 +98,7 @@ def config_to_hf(config: Llama4Config, num_special_tokens: int = NUM_RELEASED_SP
         "boi_token_index": first_special + 80,
         "eoi_token_index": first_special + 81,
         "image_token_index": first_special + 92,
-        "tie_word_embeddings": False,
+        "tie_word_embeddings": config.text.tie_word_embeddings,
         "text_config": text,
         "vision_config": {
             "model_type": "llama4_vision_model",
@@ -188,6 +199,29 @@ def save_model(
         write_text_atomically(directory / name, text)
 
 
+def save_dense_model(
+    model: Llama4,
+    directory: Path,
+    dtype: torch.dtype = torch.bfloat16,
+    text_files: Mapping[str, str] | None = None,
+) -> None:
+    """Writes an all-dense, all-RoPE member as `LlamaForCausalLM`, with the tokenizer's files beside it.
+
+    CheckpointError for any other member.
+    """
+    config = dense_config_to_hf(model.config) | {"torch_dtype": str(dtype).removeprefix("torch.")}
+    directory.mkdir(parents=True, exist_ok=True)
+    head_dim = model.config.text.head_dim
+    tensors = {
+        dense_name_to_hf(name): rows_to_hf(name, tensor.detach().to(dtype), head_dim).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    write_bytes_atomically(directory / WEIGHTS, save(tensors, metadata={"format": "pt"}))
+    for name, text in (text_files or {}).items():
+        write_text_atomically(directory / name, text)
+    write_text_atomically(directory / CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
 def is_model_dir(directory: Path) -> bool:
     """Whether the folder holds a model in this layout."""
     return (directory / CONFIG).is_file() and any((directory / name).is_file() for name in (WEIGHTS, INDEX))
@@ -195,9 +229,14 @@ def is_model_dir(directory: Path) -> bool:
 
 def load_config(directory: Path) -> Llama4Config:
     """Reads config.json, and the number of tiles from preprocessor_config.json if there is one."""
+    values = _read_json(directory / CONFIG)
+    if is_dense_hf(values):
+        return dense_config_from_hf(values)
+    if (kind := values.get("model_type", "llama4")) not in ("llama4", "llama4_text"):
+        raise CheckpointError(f"{directory / CONFIG}: model_type is {kind!r}, which is no Llama")
     preprocessor = directory / PREPROCESSOR
     max_tiles = _read_json(preprocessor).get("max_patches", 16) if preprocessor.is_file() else 16
-    return config_from_hf(_read_json(directory / CONFIG), max_tiles)
+    return config_from_hf(values, max_tiles)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -221,15 +260,16 @@ def load_model(
     """
     with torch.device("meta"):
         model = Llama4(load_config(directory), absolute_positions=absolute_positions)
+    is_dense = is_dense_hf(_read_json(directory / CONFIG))
     model.to_empty(device="cpu").to(dtype)
-    prefix = "" if model.config.vision is not None else PREFIX
+    prefix = "" if model.config.vision is not None or is_dense else PREFIX
     wanted = {name.removeprefix(prefix): tensor for name, tensor in model.state_dict().items()}
     for name, buffer in model.named_buffers():
         if name.endswith("selection_bias"):
             buffer.zero_()
     missing = set(wanted)
     for shard in _shards(directory):
-        missing -= _fill(directory / shard, wanted)
+        missing -= _fill(directory / shard, wanted, model.config.text if is_dense else None)
     if missing:
         raise CheckpointError(f"{directory}: {len(missing)} tensors are missing, first {min(missing)}")
     return model.eval()
@@ -245,18 +285,27 @@ def _shards(directory: Path) -> list[str]:
     return sorted(set(weight_map.values()))
 
 
-def _fill(path: Path, wanted: Mapping[str, Tensor]) -> set[str]:
-    """Copies a file's tensors to where they are wanted; returns their names."""
+def _fill(path: Path, wanted: Mapping[str, Tensor], dense: TextConfig | None) -> set[str]:
+    """Copies a file's tensors to where they are wanted; returns their names there.
+
+    `dense` is given for a file in the layout of `LlamaForCausalLM`.
+    """
+    found: set[str] = set()
     try:
         with safe_open(path, "pt") as file:
-            names = set(file.keys())
-            for name in names:
+            for stored in file.keys():  # noqa: SIM118, the library's handle is no mapping
+                name = stored if dense is None else dense_name_from_hf(stored)
+                # A tied head may be stored as well; transformers takes the embedding, too.
+                if name is None or (dense and dense.tie_word_embeddings and stored == "lm_head.weight"):
+                    continue
                 if name not in wanted:
-                    raise CheckpointError(f"{path}: unexpected tensor {name}")
-                shape, expected = tuple(file.get_slice(name).get_shape()), tuple(wanted[name].shape)
+                    raise CheckpointError(f"{path}: unexpected tensor {stored}")
+                shape, expected = tuple(file.get_slice(stored).get_shape()), tuple(wanted[name].shape)
                 if shape != expected:
-                    raise CheckpointError(f"{path}: {name} has shape {shape}, expected {expected}")
-                wanted[name].copy_(file.get_tensor(name))
-            return names
+                    raise CheckpointError(f"{path}: {stored} has shape {shape}, expected {expected}")
+                tensor = file.get_tensor(stored)
+                wanted[name].copy_(tensor if dense is None else rows_from_hf(name, tensor, dense.head_dim))
+                found.add(name)
+            return found
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: {error}") from error
