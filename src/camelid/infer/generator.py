@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from camelid.checkpoint import load_model
+from camelid.checkpoint import load_any, load_chat_format
 from camelid.core import Completion, FinishReason, Message, ModelInput, SamplingParams, TextPart, Usage
 from camelid.core.errors import InputError
 from camelid.infer.sampler import sample
-from camelid.inputs import ChatFormat, StreamDecoder, Tokenizer
+from camelid.inputs import AnyChatFormat, AnyTokenizer, StreamDecoder
 from camelid.model import KVCache, Llama4
 
 __all__ = ["Generator"]
@@ -23,18 +23,16 @@ __all__ = ["Generator"]
 class Generator:
     """A model that answers messages. Implements core's MessageCompleter and DocumentScorer."""
 
-    def __init__(self, model: Llama4, chat_format: ChatFormat) -> None:
+    def __init__(self, model: Llama4, chat_format: AnyChatFormat) -> None:
         self.model = model
         self.chat_format = chat_format
-        self.tokenizer: Tokenizer = chat_format.tokenizer
+        self.tokenizer: AnyTokenizer = chat_format.tokenizer
 
     @classmethod
-    def load(cls, directory: Path, dtype: torch.dtype = torch.float32) -> Generator:
-        """From a folder with weights and tokenizer.model beside them."""
-        model = load_model(directory, dtype)
-        path = directory / "tokenizer.model"
-        tokenizer = Tokenizer.from_file(path, vocab_size=model.config.text.vocab_size)
-        return cls(model, ChatFormat.for_model(tokenizer, model.config.vision))
+    def load(cls, path: Path, dtype: torch.dtype = torch.float32) -> Generator:
+        """From a folder with weights and a tokenizer beside them, or from a GGUF file."""
+        model = load_any(path, dtype)
+        return cls(model, load_chat_format(path, model.config))
 
     def stream(self, messages: Sequence[Message], sampling: SamplingParams) -> Iterator[str]:
         """Pieces of the answer as they come; never half a character."""

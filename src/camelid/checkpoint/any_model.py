@@ -1,0 +1,65 @@
+"""A model and what it talks with, from a folder or from a single GGUF file."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from camelid.checkpoint.hf_layout import load_model
+from camelid.core.errors import CheckpointError
+from camelid.inputs import TEXT_FILES, AnyChatFormat, ChatFormat, TemplateFormat, Tokenizer, read_text_files
+from camelid.model import Llama4, Llama4Config
+
+__all__ = ["chat_files", "is_gguf", "load_any", "load_chat_format"]
+
+LLAMA4_TOKENIZER = "tokenizer.model"
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether the path is that of a GGUF file."""
+    return path.suffix.lower() == ".gguf" and path.is_file()
+
+
+def load_any(path: Path, dtype: torch.dtype = torch.float32) -> Llama4:
+    """The model in evaluation mode; CheckpointError as the reader of its layout raises it."""
+    if is_gguf(path):
+        model: Llama4 = _gguf_layout().read_gguf_model(path, dtype)
+        return model
+    return load_model(path, dtype)
+
+
+def load_chat_format(path: Path, config: Llama4Config) -> AnyChatFormat:
+    """Llama 4's own format; for dense ancestors the tokenizer.json and chat template that came with them."""
+    vocab_size = config.text.vocab_size
+    if _has_template(path, config):
+        return TemplateFormat.from_files(_text_files(path), vocab_size, str(path))
+    tokenizer = Tokenizer.from_file(path / LLAMA4_TOKENIZER, vocab_size=vocab_size)
+    return ChatFormat.for_model(tokenizer, config.vision)
+
+
+def chat_files(path: Path, config: Llama4Config) -> dict[str, str | bytes]:
+    """What must stand beside other weights of this model, so that `load_chat_format` works there."""
+    if _has_template(path, config):
+        return dict(_text_files(path))
+    return {LLAMA4_TOKENIZER: (path / LLAMA4_TOKENIZER).read_bytes()}
+
+
+def _has_template(path: Path, config: Llama4Config) -> bool:
+    return is_gguf(path) or (config.text.is_dense_ancestor and (path / TEXT_FILES[0]).is_file())
+
+
+def _text_files(path: Path) -> dict[str, str]:
+    if is_gguf(path):
+        files: dict[str, str] = _gguf_layout().read_gguf_text_files(path)
+        return files
+    return read_text_files(path)
+
+
+def _gguf_layout() -> Any:
+    try:
+        return import_module("camelid.checkpoint.gguf_layout")
+    except ModuleNotFoundError as error:
+        raise CheckpointError("GGUF files need an extra package: pip install 'camelid[gguf]'") from error
