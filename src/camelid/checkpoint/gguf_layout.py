@@ -7,6 +7,7 @@ one by the `gguf` package (the extra `gguf`).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,14 @@ def read_gguf_text_files(path: Path) -> dict[str, str]:
 
 def _open(path: Path) -> GGUFReader:
     try:
-        size = path.stat().st_size
+        status = path.stat()
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
+    return _reader(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)  # the package reads vocabularies slowly, and a model is asked for more than once
+def _reader(path: Path, size: int, modified_ns: int) -> GGUFReader:
     try:
         return GGUFReader(path)
     except Exception as error:  # the reader trusts its file and fails in any way on one that lies
