@@ -34,15 +34,7 @@ def main(path: Path) -> None:
     theirs = AutoModelForCausalLM.from_pretrained(
         path.parent, gguf_file=path.name, dtype=torch.float32
     ).eval()
-    heads = (
-        ("tokens", 6),
-        ("largest", 8),
-        ("logits", 8),
-        ("probabilities", 13),
-        ("top-1 equal", 12),
-        ("greedy equal", 12),
-    )
-    print(" ".join(f"{head:>{width}}" for head, width in heads))
+    print("tokens  largest   logits probabilities  top-1 equal greedy equal")
     for prompt in PROMPTS:
         messages = [Message.of("user", prompt)]
         token_ids = ours.chat_format.encode(messages, for_generation=True).token_ids

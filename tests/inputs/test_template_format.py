@@ -1,4 +1,4 @@
-"""Chat templates: transformers' rendering and ids for what is said, and nothing that is said becomes a control token."""
+"""Chat templates: the ids of transformers for what is said, and nothing that is said becomes a control token."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_documents_have_a_beginning_and_an_end(ours: TemplateFormat) -> None:
 
 @pytest.mark.parametrize("part", [ImagePart(b""), VideoPart(b"")])
 def test_it_has_no_eyes(ours: TemplateFormat, part: ImagePart | VideoPart) -> None:
-    with pytest.raises(InputError, match="no vision encoder and cannot see: (image|video)"):
+    with pytest.raises(InputError, match=r"no vision encoder and cannot see: (image|video)"):
         ours.encode([SAID("user", part, "What is this?")], for_generation=True)
     with pytest.raises(InputError, match="no vision encoder"):
         ours.encode_document([part])
