@@ -74,8 +74,12 @@ class JsonTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text. Text that looks like a control token stays text."""
-        ids: list[int] = self._encoder.encode(text, add_special_tokens=False).ids
-        return ids
+        return self.encode_with_starts(text)[0]
+
+    def encode_with_starts(self, text: str) -> tuple[list[int], list[int]]:
+        """Also where in the text each token starts, in characters."""
+        encoded = self._encoder.encode(text, add_special_tokens=False)
+        return encoded.ids, [start for start, _ in encoded.offsets]
 
     def control(self, name: str) -> int:
         """The id of a control token by its full name, such as `<|im_end|>`; InputError for an unknown one."""

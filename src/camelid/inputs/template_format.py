@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import chain
@@ -62,7 +63,7 @@ class TemplateFormat:
         except TemplateError as error:
             raise DataError(f"the chat template is no Jinja that we know: {error}") from error
         controls = sorted(tokenizer.control_ids, key=len, reverse=True)
-        self._control = re.compile("|".join(map(re.escape, controls)) or r"(?!)")
+        self._control = re.compile(f"({'|'.join(map(re.escape, controls)) or '(?!)'})")
         self._starts = tuple({name[:end] for name in controls for end in range(1, len(name))})
         self._ends = tuple({name[start:] for name in controls for start in range(1, len(name))})
 
@@ -97,13 +98,23 @@ class TemplateFormat:
         """
         if not messages:
             raise InputError("a conversation needs at least one message, got none")
-        ids = self._ids(messages, for_generation)
+        mark = self._unused_character(messages)
+        rendered = self._rendered(messages, for_generation, mark)
+        ids, starts = self._tokens(rendered, mark)
         weights = [0.0] * len(ids)
         if not for_generation:
             for index, message in enumerate(messages):
                 if message.role == "assistant":
-                    start, end = self._answer(ids, messages[:index])
-                    weights[start:end] = [1.0] * (end - start)
+                    opened = self._rendered(messages[:index], True, mark) if index else ""
+                    if not opened or not rendered.startswith(opened):
+                        raise InputError(
+                            f"the chat template does not say where the answer in message {index + 1} is"
+                        )
+                    first = bisect_left(starts, len(opened.replace(mark, "")))
+                    for place in range(first, len(ids)):
+                        weights[place] = 1.0
+                        if ids[place] in self.tokenizer.stop_ids:
+                            break
         return _text_input(ids, weights)
 
     def encode_document(self, parts: Sequence[Part]) -> ModelInput:
@@ -117,29 +128,21 @@ class TemplateFormat:
         first, last = self.tokenizer.control(ends[0]), self.tokenizer.control(ends[-1])
         return _text_input([first, *ids, last], [0.0] + [1.0] * (len(ids) + 1))
 
-    def _answer(self, ids: list[int], before: Sequence[Message]) -> tuple[int, int]:
-        """Where the answer to the messages `before` it stands in `ids`, its end token included."""
-        opened = self._ids(before, True) if before else []
-        end = next((i for i in range(len(opened), len(ids)) if ids[i] in self.tokenizer.stop_ids), None)
-        if not before or end is None or ids[: len(opened)] != opened:
-            raise InputError(
-                f"the chat template does not say which tokens are answer {len(before) + 1} of the conversation"
-            )
-        return len(opened), end + 1
+    def _unused_character(self, messages: Sequence[Message]) -> str:
+        used = set(self._source).union(*(_text_of(message.parts) for message in messages))
+        return next(chr(code) for code in chain(*SELDOM) if chr(code) not in used)
 
-    def _ids(self, messages: Sequence[Message], for_generation: bool) -> list[int]:
-        texts = [_text_of(message.parts) for message in messages]
-        used = set(self._source).union(*texts)
-        mark = next(chr(code) for code in chain(*SELDOM) if chr(code) not in used)
+    def _rendered(self, messages: Sequence[Message], for_generation: bool, mark: str) -> str:
+        """What the template writes, with `mark` in all that must stay text."""
         turns = [
             {
                 "role": "tool" if message.role == "ipython" else message.role,
-                "content": self._broken_up(text, mark),
+                "content": self._broken_up(_text_of(message.parts), mark),
             }
-            for message, text in zip(messages, texts, strict=True)
+            for message in messages
         ]
         try:
-            rendered = self._template.render(
+            return self._template.render(
                 messages=turns,
                 add_generation_prompt=for_generation,
                 tools=None,
@@ -148,13 +151,22 @@ class TemplateFormat:
             )
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise InputError(f"the model's chat template refuses this conversation: {error}") from error
+
+    def _tokens(self, rendered: str, mark: str) -> tuple[list[int], list[int]]:
+        """Ids, and where each starts in the text without marks. What lies between control tokens is encoded whole."""
         ids: list[int] = []
-        done = 0
-        for found in self._control.finditer(rendered):
-            ids += self.tokenizer.encode(rendered[done : found.start()].replace(mark, ""))
-            ids.append(self.tokenizer.control(found.group()))
-            done = found.end()
-        return ids + self.tokenizer.encode(rendered[done:].replace(mark, ""))
+        starts: list[int] = []
+        position = 0
+        for piece in self._control.split(rendered):
+            text = piece.replace(mark, "")
+            if piece in self.tokenizer.control_ids:
+                found, places = [self.tokenizer.control(piece)], [0]
+            else:
+                found, places = self.tokenizer.encode_with_starts(text)
+            ids += found
+            starts += [position + place for place in places]
+            position += len(text)
+        return ids, starts
 
     def _broken_up(self, text: str, mark: str) -> str:
         """The text with `mark` inside all that looks like a control token, or like the start or end of one.
