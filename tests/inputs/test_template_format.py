@@ -144,7 +144,7 @@ def test_the_loss_is_on_answers_and_their_ends(ours: TemplateFormat) -> None:
     learnt = item.token_ids[item.loss_weights == 1].tolist()
     assert ours.tokenizer.decode(learnt) == "two three<|im_end|>five<|im_end|>"
     assert item.modality == "text" and not item.tiles.numel() and not item.patch_positions.numel()
-    with pytest.raises(InputError, match="where the answer in message 1 is|roles must alternate"):
+    with pytest.raises(InputError, match=r"where the answer in message 1 is|roles must alternate"):
         ours.encode([SAID("assistant", "unasked"), SAID("user", "what?")])
 
 
