@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, Llama4ForCausalLM, Llama4TextConfig
 
-from camelid.checkpoint.hf_layout import config_to_hf
+from camelid.checkpoint.hf_config import config_to_hf
 from camelid.model import Llama4, init_weights, preset
 
 __all__ = ["build_ours", "build_peer", "random_tokens"]

@@ -5,6 +5,8 @@ python scripts/parity_table.py
 Every row is a small model with random weights in our files, which the reference loads. fp32: the largest
 difference of a logit, where it first shows, and whether 64 greedy tokens agree. bf16: how far either side is
 from the fp32 result, root mean square, because two roundings of one number need not agree with each other.
+Meta's own code
+runs the same inputs through models within its limits (regular layer plans, heads that fill the width).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from camelid.checkpoint import save_model
 from camelid.core import ModelInput
 from camelid.model import KVCache, Llama4
 from camelid.testing import NUM_SPECIAL_TOKENS, TinyKind, tiny_input, tiny_model
+from camelid.testing.meta_reference import MetaReference, tiny_model_for_meta
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "parity.md"
 BEGIN, END = "<!-- table: scripts/parity_table.py -->", "<!-- end of table -->"
@@ -48,6 +51,7 @@ class Row(NamedTuple):
     greedy: str
     our_bf16_error: float
     their_bf16_error: float
+    meta_error: float | None
 
 
 class Run(NamedTuple):
@@ -119,6 +123,8 @@ def measure(kind: TinyKind) -> Iterator[Row]:
         )
     exact.generation_config.eos_token_id = None
     our_rounded = tiny_model(kind, vision=True).bfloat16()
+    for_meta = None if kind == "dense" else tiny_model_for_meta(kind)
+    meta = for_meta and MetaReference(for_meta)
     for shown, (num_tokens, tile_starts) in INPUTS.items():
         item = tiny_input(ours.config, num_tokens, tile_starts)
         mine, theirs = our_run(ours, item), transformers_run(exact, item)
@@ -134,6 +140,7 @@ def measure(kind: TinyKind) -> Iterator[Row]:
             "equal" if is_same else "DIFFERENT",
             _rms(our_run(our_rounded, item).logits, theirs.logits),
             _rms(transformers_run(rounded, item).logits, theirs.logits),
+            for_meta and meta and _difference(our_run(for_meta, item).logits, meta.logits(item)),
         )
 
 
@@ -155,15 +162,19 @@ def _first_layer(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> str:
 def as_markdown(rows: Sequence[Row]) -> str:
     """The table."""
     lines = [
-        "| model | shown | largest logit | fp32 error | first seen after | 64 greedy tokens | bf16: ours | theirs |",
-        "|---|---|--:|--:|---|---|--:|--:|",
+        "| model | shown | largest logit | fp32 error | first seen after | 64 greedy tokens | bf16: we | they | Meta |",
+        "|---|---|--:|--:|---|---|--:|--:|--:|",
     ]
     lines += [
         f"| {row.model} | {row.shown} | {row.largest_logit:.1f} | {row.fp32_error:.1e} | {row.first_layer} | "
-        f"{row.greedy} | {row.our_bf16_error:.3f} | {row.their_bf16_error:.3f} |"
+        f"{row.greedy} | {row.our_bf16_error:.3f} | {row.their_bf16_error:.3f} | {_spoken(row.meta_error)} |"
         for row in rows
     ]
     return "\n".join(lines)
+
+
+def _spoken(error: float | None) -> str:
+    return "no such plan" if error is None else f"{error:.1e}"
 
 
 @torch.no_grad()

@@ -15,12 +15,14 @@ from gguf import GGUFWriter
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
-from camelid.checkpoint import chat_files, is_gguf, load_any, load_chat_format, save_dense_model
-from camelid.checkpoint.gguf_layout import read_gguf_config, read_gguf_model
+from camelid.checkpoint import chat_files, is_gguf, load_chat_format, load_model, save_dense_model
+from camelid.checkpoint.gguf_layout import read_gguf_config
+from camelid.cli.main import main
 from camelid.core import Message, SamplingParams
 from camelid.core.errors import CheckpointError
 from camelid.infer import Generator
 from camelid.infer.locate import choose_model
+from camelid.inputs import TEXT_FILES
 from camelid.inputs.byte_alphabet import byte_of_character
 from camelid.model import RopeScaling
 
@@ -136,7 +138,7 @@ def write_gguf(
 
 def read_all(path: Path) -> None:
     """Weights, tokenizer and template."""
-    load_chat_format(path, read_gguf_model(path).config)
+    load_chat_format(path, load_model(path).config)
 
 
 @pytest.fixture
@@ -152,7 +154,7 @@ def tensors() -> dict[str, np.ndarray]:
 def test_logits_are_those_of_transformers(kind: Type, is_tied: bool, tmp_path: Path) -> None:
     source = hf_model(tie_word_embeddings=is_tied)
     path = write_gguf(tmp_path / "tiny.gguf", ggml_tensors(source), kind)
-    ours = read_gguf_model(path)
+    ours = load_model(path)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=path.name, dtype=torch.float32).eval()
     token_ids = torch.randint(len(TOKENS), (100,))
     expected = theirs(token_ids[None]).logits[0]
@@ -187,7 +189,7 @@ def test_llama_3_scaling_is_found_in_its_divisors(tmp_path: Path) -> None:
     factors = {"rope_freqs.weight": np.array(divisors, dtype=np.float32)}
     changes = {"llama.rope.freq_base": 500_000.0, "llama.context_length": 16_384}
     path = write_gguf(tmp_path / "tiny.gguf", ggml_tensors(theirs) | factors, **changes)
-    ours = read_gguf_model(path)
+    ours = load_model(path)
     assert ours.config.text.rope_scaling == RopeScaling(8.0, 1.0, 4.0, 8192)
     token_ids = torch.randint(len(TOKENS), (2000,))
     torch.testing.assert_close(
@@ -197,17 +199,28 @@ def test_llama_3_scaling_is_found_in_its_divisors(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r"rope_freqs\.weight, \(8,\) from 1 to 8, is not Llama 3's rule"
     ):
-        read_gguf_model(write_gguf(tmp_path / "other.gguf", ggml_tensors(theirs) | factors, **changes))
+        load_model(write_gguf(tmp_path / "other.gguf", ggml_tensors(theirs) | factors, **changes))
 
 
 def test_it_answers_from_the_file_and_from_a_folder(tensors: dict[str, np.ndarray], tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", tensors)
     assert is_gguf(path)
     assert choose_model(path) == path
-    model = load_any(path)
+    model = load_model(path)
     folder = tmp_path / "folder"
     save_dense_model(model, folder, torch.float32, chat_files(path, model.config))
     assert choose_model(folder) == folder
+    converted = tmp_path / "converted"
+    assert main(["convert", str(path), str(converted)]) == 0
+    assert main(["convert", str(converted), str(tmp_path / "again"), "--dtype", "fp32"]) == 0
+    for place in (converted, tmp_path / "again"):
+        for name in (*TEXT_FILES, "model.safetensors", "config.json"):
+            assert (place / name).is_file() == (folder / name).is_file(), name
+            assert (
+                not (place / name).is_file() or (place / name).read_bytes() == (folder / name).read_bytes()
+            ), name
+    assert main(["convert", str(path), str(tmp_path / "meta"), "--to", "meta"]) == 2
+    assert main(["inspect", str(path)]) == 0
     messages = [Message.of("user", "he is he")]
     answers = [
         Generator.load(place).complete(messages, SamplingParams(max_tokens=12)) for place in (path, folder)
@@ -226,7 +239,7 @@ def test_a_truncated_file(tensors: dict[str, np.ndarray], share: float, tmp_path
     size = int(share * path.stat().st_size)
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(CheckpointError, match=rf"tiny\.gguf: {size:,} bytes that are no whole GGUF file"):
-        read_gguf_model(path)
+        load_model(path)
 
 
 def test_garbage(tensors: dict[str, np.ndarray], tmp_path: Path) -> None:
@@ -236,7 +249,7 @@ def test_garbage(tensors: dict[str, np.ndarray], tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     path.write_bytes(random.bytes(5000))
     with pytest.raises(CheckpointError, match="5,000 bytes that are no whole GGUF file"):
-        read_gguf_model(path)
+        load_model(path)
     for start in range(4, 1500, 29):
         path.write_bytes(whole[:start] + random.bytes(24) + whole[start + 24 :])
         with pytest.raises(CheckpointError, match=r"tiny\.gguf"):
@@ -255,7 +268,7 @@ def test_garbage(tensors: dict[str, np.ndarray], tmp_path: Path) -> None:
         ({"llama.attention.value_length": 32}, r"llama\.attention\.value_length is 32"),
         ({"llama.block_count": None}, r"lacks 'block_count'"),
         ({"llama.block_count": 3}, r"9 tensors are missing, first .*layers\.2"),
-        ({"llama.block_count": 1}, r"unexpected tensor blk\.1\."),
+        ({"llama.block_count": 1}, r"blk\.1\.\S+: unexpected tensor, as are 8 others"),
         ({"llama.feed_forward_length": 95}, r"blk\.0\.ffn_\w+\.weight has shape .*96.*, expected .*95"),
         ({"llama.attention.head_count_kv": 3}, "num_key_value_heads 3"),
         ({"llama.attention.head_count": 0}, "zero"),
@@ -265,7 +278,7 @@ def test_files_that_cannot_be_represented(
     changes: dict[str, Any], message: str, tensors: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
-        read_gguf_model(write_gguf(tmp_path / "tiny.gguf", tensors, **changes))
+        load_model(write_gguf(tmp_path / "tiny.gguf", tensors, **changes))
 
 
 @pytest.mark.parametrize(
@@ -292,5 +305,5 @@ def test_tokenizers_that_cannot_be_represented(
 
 def test_biases_are_not_passed_over(tensors: dict[str, np.ndarray], tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", tensors | {"blk.0.attn_q.bias": np.ones(64, dtype=np.float32)})
-    with pytest.raises(CheckpointError, match=r"unexpected tensor blk\.0\.attn_q\.bias"):
-        read_gguf_model(path)
+    with pytest.raises(CheckpointError, match=r"tiny\.gguf: blk\.0\.attn_q\.bias: unexpected tensor"):
+        load_model(path)

@@ -11,7 +11,7 @@ from transformers import AutoConfig
 from transformers import Llama4Config as TheirConfig
 
 from camelid.checkpoint import load_config, model_files
-from camelid.checkpoint.hf_layout import config_from_hf, config_to_hf
+from camelid.checkpoint.hf_config import config_from_hf, config_to_hf
 from camelid.core.errors import CheckpointError
 from camelid.model import PRESETS, Llama4Config, RopeScaling, preset
 from camelid.testing.tiny import NUM_SPECIAL_TOKENS, TinyKind, tiny_config

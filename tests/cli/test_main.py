@@ -21,7 +21,7 @@ from camelid.testing import ScriptedGenerator
 def model(monkeypatch: pytest.MonkeyPatch) -> ScriptedGenerator:
     """A scripted model in place of whatever would be loaded."""
     scripted = ScriptedGenerator(["a grinning face"])
-    monkeypatch.setattr(model_choice, "load_model", lambda named: scripted)
+    monkeypatch.setattr(model_choice, "load_model", lambda named, memory_gb=None: scripted)
     return scripted
 
 
@@ -103,12 +103,12 @@ def test_mistakes_are_one_red_line_and_exit_code_2(
 
 def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted = ScriptedGenerator([KeyboardInterrupt()])
-    monkeypatch.setattr(model_choice, "load_model", lambda named: scripted)
+    monkeypatch.setattr(model_choice, "load_model", lambda named, memory_gb=None: scripted)
     assert main(["generate", "hi"]) == 130
 
 
 def test_our_own_mistakes_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(named: Path | None) -> ScriptedGenerator:
+    def broken(named: Path | None, memory_gb: float | None) -> ScriptedGenerator:
         raise ZeroDivisionError
 
     monkeypatch.setattr(model_choice, "load_model", broken)

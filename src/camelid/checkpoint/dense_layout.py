@@ -7,22 +7,27 @@ A permutation of rows leads from one to the other and changes no bit.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
+from camelid.checkpoint.lazy_tensor import LazyTensor, WeightMap
+from camelid.checkpoint.stored_model import StoredModel
 from camelid.core.errors import CheckpointError, ConfigError
 from camelid.model import Llama4Config, RopeScaling, TextConfig
 
 __all__ = [
     "dense_config_from_hf",
     "dense_config_to_hf",
-    "dense_name_from_hf",
-    "dense_name_to_hf",
+    "dense_files",
+    "dense_tensors_from_hf",
+    "dense_tensors_to_hf",
     "is_dense_hf",
     "rows_from_hf",
     "rows_to_hf",
@@ -174,3 +179,39 @@ def rows_to_hf(name: str, weight: Float[Tensor, "*shape"], head_dim: int) -> Flo
         return weight
     pairs: Tensor = weight.unflatten(0, (-1, head_dim // 2, 2))
     return pairs.transpose(1, 2).flatten(0, 2)
+
+
+def dense_tensors_from_hf(tensors: WeightMap, config: Llama4Config) -> dict[str, LazyTensor]:
+    """A folder's tensors under our names and in our order, still on disk.
+
+    A head stored beside a tied embedding is passed over, as transformers does.
+    """
+    ours: dict[str, LazyTensor] = {}
+    for stored, tensor in tensors.items():
+        name = dense_name_from_hf(stored)
+        if name is not None and not (config.text.tie_word_embeddings and stored == "lm_head.weight"):
+            ours[name] = _rearranged(tensor, partial(rows_from_hf, name, head_dim=config.text.head_dim))
+    return ours
+
+
+def dense_tensors_to_hf(tensors: WeightMap, config: Llama4Config) -> dict[str, LazyTensor]:
+    """The inverse of `dense_tensors_from_hf`."""
+    return {
+        dense_name_to_hf(name): _rearranged(tensor, partial(rows_to_hf, name, head_dim=config.text.head_dim))
+        for name, tensor in tensors.items()
+    }
+
+
+def dense_files(model: StoredModel) -> dict[str, str]:
+    """config.json by its name; CheckpointError as `dense_config_to_hf`."""
+    dtype = next(iter(model.tensors.values())).dtype
+    values = dense_config_to_hf(model.config) | {"torch_dtype": str(dtype).removeprefix("torch.")}
+    return {CONFIG: json.dumps(values, indent=2, sort_keys=True) + "\n"}
+
+
+def _rearranged(tensor: LazyTensor, arrange: Callable[[Tensor], Tensor]) -> LazyTensor:
+    def read(row: int | None) -> Tensor:
+        whole = arrange(tensor.read(None))
+        return whole if row is None else whole[row]
+
+    return LazyTensor(tensor.shape, tensor.dtype, read, tensor.source)

@@ -7,23 +7,26 @@ one by the `gguf` package (the extra `gguf`).
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from gguf import GGUFReader, ReaderTensor, dequantize
+from gguf import GGMLQuantizationType, GGUFReader, ReaderTensor, dequantize
 from torch import Tensor
 
 from camelid.checkpoint.dense_layout import dense_config
 from camelid.checkpoint.gguf_tokenizer import gguf_text_files
+from camelid.checkpoint.lazy_tensor import LazyTensor
+from camelid.checkpoint.stored_model import StoredModel
 from camelid.core.errors import CheckpointError, ConfigError
-from camelid.model import Llama4, Llama4Config, RopeScaling
+from camelid.model import Llama4Config, RopeScaling
 from camelid.ops.rope import rope_frequencies
 
-__all__ = ["read_gguf_config", "read_gguf_model", "read_gguf_text_files"]
+__all__ = ["open_gguf", "read_gguf_config", "read_gguf_text_files"]
 
 ROPE_FACTORS = "rope_freqs.weight"
+PLAIN = {GGMLQuantizationType.F16: torch.float16, GGMLQuantizationType.BF16: torch.bfloat16}
 TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 IN_LAYER = {
     "attn_norm": "input_layernorm",
@@ -49,32 +52,23 @@ FIXED: dict[str, Any] = {
 }
 
 
-def read_gguf_model(path: Path, dtype: torch.dtype = torch.float32) -> Llama4:
-    """The model in evaluation mode. At most one tensor is held besides the model.
+def open_gguf(path: Path) -> StoredModel:
+    """Reads the header. Tensors are dequantised when they are read, to fp32 if they are not stored in 16 bits.
 
-    CheckpointError says what is wrong with the file: cut short, another architecture, a tensor missing or misshapen.
+    CheckpointError says what is wrong with the file: cut short, another architecture, what cannot be represented.
     """
     reader = _open(path)
-    config = _config(reader, path)
-    with torch.device("meta"):
-        model = Llama4(config)
-    model.to_empty(device="cpu").to(dtype)
-    wanted = model.state_dict()
-    missing = set(wanted)
-    for stored in reader.tensors:
-        if stored.name == ROPE_FACTORS:
-            continue
-        name = _our_name(stored.name)
-        if name not in wanted:
-            raise CheckpointError(f"{path}: unexpected tensor {stored.name}")
-        shape, expected = tuple(int(size) for size in reversed(stored.shape)), tuple(wanted[name].shape)
-        if shape != expected:
-            raise CheckpointError(f"{path}: {stored.name} has shape {shape}, expected {expected}")
-        wanted[name].copy_(_values(stored, path))
-        missing.discard(name)
-    if missing:
-        raise CheckpointError(f"{path}: {len(missing)} tensors are missing, first {min(missing)}")
-    return model.eval()
+    tensors = {
+        _our_name(stored.name): LazyTensor(
+            tuple(int(size) for size in reversed(stored.shape)),
+            PLAIN.get(stored.tensor_type, torch.float32),
+            partial(_values, path, stored),
+            f"{path}: {stored.name}",
+        )
+        for stored in reader.tensors
+        if stored.name != ROPE_FACTORS
+    }
+    return StoredModel(_config(reader, path), tensors, origin=f"{path}, GGUF")
 
 
 def read_gguf_config(path: Path) -> Llama4Config:
@@ -159,7 +153,7 @@ def _rope_scaling(reader: GGUFReader, head_dim: int, theta: float, path: Path) -
     stored = next((tensor for tensor in reader.tensors if tensor.name == ROPE_FACTORS), None)
     if stored is None:
         return None
-    found = _values(stored, path).float()
+    found = _values(path, stored, None).float()
     scaling = RopeScaling(
         factor=float(found.max()),
         low_freq_factor=1.0,
@@ -185,10 +179,13 @@ def _our_name(stored: str) -> str:
     return f"language_model.{module}.weight" if module else stored
 
 
-def _values(stored: ReaderTensor, path: Path) -> Tensor:
-    """Plain numbers, fp32 wherever the file does not hold fp16 or fp64."""
+def _values(path: Path, stored: ReaderTensor, row: int | None) -> Tensor:
+    """Plain numbers; one row costs no more than itself."""
+    data = stored.data if row is None else stored.data[row : row + 1]
     try:
-        return torch.from_numpy(dequantize(stored.data, stored.tensor_type).copy())
+        whole = torch.from_numpy(dequantize(data, stored.tensor_type).copy())
+        whole = whole.to(PLAIN.get(stored.tensor_type, torch.float32))
+        return whole if row is None else whole[0]
     except NotImplementedError as error:
         raise CheckpointError(
             f"{path}: {stored.name} is {stored.tensor_type.name}, which the gguf package cannot dequantise"

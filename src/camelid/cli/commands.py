@@ -12,7 +12,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppend
 
 from camelid.cli.sampling_flags import SamplingFlags
 
-__all__ = ["Chat", "Data", "Demo", "Eval", "Generate", "Pretrain", "Sft"]
+__all__ = ["Chat", "Convert", "Data", "Demo", "Eval", "Generate", "Inspect", "Pretrain", "Sft"]
 
 RUN_ROOT = Path("runs")
 Model = Annotated[Path | None, arg(metavar="MODEL")]
@@ -87,6 +87,8 @@ class Generate:
     """A clip; may be given several times."""
     json: FlagCreatePairsOff[bool] = False
     """Print the answer with token counts as one JSON object."""
+    memory_gb: float | None = None
+    """Most memory for weights; what is beyond stays on disk until it is needed. Default: what is free."""
     sampling: OmitArgPrefixes[SamplingFlags] = field(default_factory=SamplingFlags)
 
     def run(self, words: Sequence[str]) -> int:
@@ -104,7 +106,7 @@ class Generate:
         else:
             messages = read_messages(sys.stdin.read())
         sampling = self.sampling.params()
-        generate(model_choice.load_model(self.model), messages, sampling, is_json=self.json)
+        generate(model_choice.load_model(self.model, self.memory_gb), messages, sampling, is_json=self.json)
         return 0
 
 
@@ -114,6 +116,8 @@ class Chat:
 
     model: Positional[Model] = None
     """A run, a checkpoint, a model folder or a GGUF file. Default: the newest run, else the shipped weights."""
+    memory_gb: float | None = None
+    """Most memory for weights; what is beyond stays on disk until it is needed. Default: what is free."""
     sampling: OmitArgPrefixes[SamplingFlags] = field(default_factory=SamplingFlags)
 
     def run(self) -> int:
@@ -125,7 +129,8 @@ class Chat:
         console = Console()
         chat.prepare_line_editing()
         sampling = self.sampling.params()
-        chat.converse(chat.Chat(model_choice.load_model(self.model), sampling, console), console)
+        model = model_choice.load_model(self.model, self.memory_gb)
+        chat.converse(chat.Chat(model, sampling, console), console)
         return 0
 
 
@@ -189,4 +194,47 @@ class Eval:
         from camelid.cli.evaluate import evaluate
 
         evaluate(self.model, self.num_problems, self.kinds, self.json, self.concept_share)
+        return 0
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Say what a model is: parameters, layers, experts, memory that it needs. Only headers are read."""
+
+    model: Positional[str]
+    """A folder, in Hugging Face's layout or in Meta's, or a repository of the Hugging Face Hub: org/name."""
+
+    def run(self) -> int:
+        """Prints."""
+        from rich.console import Console
+
+        from camelid.cli.inspect_model import inspect_model
+
+        inspect_model(self.model, Console())
+        return 0
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Turn a model from one layout into another, tensor by tensor: no more than one is held in memory."""
+
+    source: Positional[Path]
+    """A folder: Hugging Face's safetensors (bf16, FP8, int4), or Meta's consolidated files of any number of ranks."""
+    destination: Positional[Path]
+    """A folder that is not there yet."""
+    to: Literal["hf", "meta"] = "hf"
+    """The layout to write."""
+    dtype: Literal["keep", "bf16", "fp16", "fp32"] = "keep"
+    """Of the weights; quantised ones become bf16."""
+    max_shard_gb: float = 5.0
+    """Largest file of Hugging Face's layout."""
+    model_parallel: int = 1
+    """Number of files in Meta's layout."""
+
+    def run(self) -> int:
+        """Converts."""
+        from camelid.cli.convert import convert
+
+        shard_bytes = int(self.max_shard_gb * 1e9)
+        convert(self.source, self.destination, self.to, self.dtype, shard_bytes, self.model_parallel)
         return 0

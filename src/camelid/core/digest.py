@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 __all__ = ["sha256_of_bytes", "sha256_of_file", "sha256_of_text"]
@@ -18,7 +19,11 @@ def sha256_of_text(text: str) -> str:
     return sha256_of_bytes(text.encode("utf-8"))
 
 
-def sha256_of_file(path: Path) -> str:
-    """Hex sha256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of_file(path: Path, progress: Callable[[int], None] = lambda _: None) -> str:
+    """Hex sha256 of a file, read in pieces; `progress` hears of each piece's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(1 << 22):
+            digest.update(piece)
+            progress(len(piece))
+    return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from camelid.checkpoint import load_any, load_chat_format
+from camelid.checkpoint import StreamPlan, load_chat_format, load_within
 from camelid.core import Completion, FinishReason, Message, ModelInput, SamplingParams, TextPart, Usage
 from camelid.core.errors import InputError
 from camelid.infer.sampler import sample
@@ -29,9 +29,15 @@ class Generator:
         self.tokenizer: AnyTokenizer = chat_format.tokenizer
 
     @classmethod
-    def load(cls, path: Path, dtype: torch.dtype = torch.float32) -> Generator:
-        """From a folder with weights and a tokenizer beside them, or from a GGUF file."""
-        model = load_any(path, dtype)
+    def load(
+        cls,
+        path: Path,
+        dtype: torch.dtype = torch.float32,
+        memory_bytes: int | None = None,
+        announce: Callable[[StreamPlan], None] = lambda _: None,
+    ) -> Generator:
+        """From a GGUF file, or a folder with weights and tokenizer; larger than memory, its experts stay on disk."""
+        model = load_within(path, memory_bytes, dtype, announce)
         return cls(model, load_chat_format(path, model.config))
 
     def stream(self, messages: Sequence[Message], sampling: SamplingParams) -> Iterator[str]:

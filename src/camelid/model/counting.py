@@ -1,10 +1,10 @@
-"""How many parameters a config stands for: all of them, and those that one token meets."""
+"""What a config costs: parameters, those that one token meets, and the cache of a context."""
 
 from __future__ import annotations
 
 from camelid.model.config import Llama4Config, TextConfig, VisionConfig
 
-__all__ = ["active_parameters", "total_parameters"]
+__all__ = ["active_parameters", "expert_parameters", "kv_cache_values", "total_parameters"]
 
 
 def total_parameters(config: Llama4Config) -> int:
@@ -18,6 +18,20 @@ def total_parameters(config: Llama4Config) -> int:
 def active_parameters(config: Llama4Config) -> int:
     """Weights that a text token meets, with embedding and head in full: so Meta counts "17B active"."""
     return _text_parameters(config.text, config.text.num_experts_per_tok)
+
+
+def expert_parameters(config: Llama4Config) -> int:
+    """Weights of one routed expert in one layer."""
+    return 3 * config.text.hidden_size * config.text.intermediate_size
+
+
+def kv_cache_values(config: Llama4Config, num_tokens: int) -> int:
+    """Numbers that the cache holds for a context: all of it in global layers, at most a chunk in chunked ones."""
+    text = config.text
+    per_token = 2 * text.num_key_value_heads * text.head_dim
+    num_global = sum(kind == "global" for kind in text.layer_types)
+    in_chunk = min(num_tokens, text.attention_chunk_size)
+    return per_token * (num_global * num_tokens + (text.num_hidden_layers - num_global) * in_chunk)
 
 
 def _text_parameters(config: TextConfig, experts_per_layer: int) -> int:

@@ -13,12 +13,14 @@ from camelid.ops.attention import (
     segment_attention,
     split_lengths,
 )
-from camelid.ops.moe import LowRank, dense_experts, routed_experts, swiglu
+from camelid.ops.moe import LowRank, dense_experts, looped_experts, routed_experts, swiglu
 from camelid.ops.norm import compute_dtype, layer_norm, rms_norm
+from camelid.ops.packed_linear import PackedMatrix, pack_matrix
 from camelid.ops.rope import apply_rope, patch_rotations, rope_frequencies, rotations
 
 __all__ = [
     "LowRank",
+    "PackedMatrix",
     "SegmentPlan",
     "apply_rope",
     "attention_temperature",
@@ -28,6 +30,8 @@ __all__ = [
     "dense_segment_attention",
     "full_attention",
     "layer_norm",
+    "looped_experts",
+    "pack_matrix",
     "patch_rotations",
     "plan_segments",
     "rms_norm",

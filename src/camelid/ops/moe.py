@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["LowRank", "dense_experts", "routed_experts", "swiglu"]
+__all__ = ["LowRank", "dense_experts", "looped_experts", "routed_experts", "swiglu"]
 
 # Every expert's rows are padded to a multiple of this. oneDNN compiles a kernel for each size it has not met, and
 # sizes of routed groups never repeat: without it, nano experts took 3 times as long.
@@ -106,4 +107,25 @@ def dense_experts(
             gate, up = ((x * scores[:, choice, None]) @ gate_up).chunk(2, -1)
             is_chosen = (expert_ids[:, choice] == expert)[:, None]
             out = out + torch.where(is_chosen, (F.silu(gate) * up) @ down, 0)
+    return out
+
+
+def looped_experts(
+    x: Float[Tensor, "tokens hidden"],
+    scores: Float[Tensor, "tokens top_k"],
+    expert_ids: Int[Tensor, "tokens top_k"],
+    expert: Callable[[int, Tensor], Tensor],
+) -> Float[Tensor, "tokens hidden"]:
+    """`routed_experts` for experts that are not one tensor: `expert(e, rows)` is asked once for each e chosen.
+
+    For inference: on disk or packed, an expert comes alone. Its twin is `routed_experts`.
+    """
+    if (
+        x.shape[0] == 1 and expert_ids.shape[1] == 1
+    ):  # one token of a decode step: nothing to gather or scatter
+        return expert(int(expert_ids), x * scores)
+    out = torch.zeros_like(x)
+    for chosen in expert_ids.unique().tolist():
+        rows, slots = (expert_ids == chosen).nonzero(as_tuple=True)
+        out.index_add_(0, rows, expert(chosen, x[rows] * scores[rows, slots, None]))
     return out

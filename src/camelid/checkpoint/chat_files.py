@@ -1,34 +1,16 @@
-"""A model and what it talks with, from a folder or from a single GGUF file."""
+"""What a model talks with: the tokenizer and chat format beside its weights, or inside its GGUF file."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from camelid.checkpoint.hf_layout import load_model
-from camelid.core.errors import CheckpointError
+from camelid.checkpoint.any_layout import gguf_layout, is_gguf
 from camelid.inputs import TEXT_FILES, AnyChatFormat, ChatFormat, TemplateFormat, Tokenizer, read_text_files
-from camelid.model import Llama4, Llama4Config
+from camelid.model import Llama4Config
 
-__all__ = ["chat_files", "is_gguf", "load_any", "load_chat_format"]
+__all__ = ["chat_files", "load_chat_format"]
 
 LLAMA4_TOKENIZER = "tokenizer.model"
-
-
-def is_gguf(path: Path) -> bool:
-    """Whether the path is that of a GGUF file."""
-    return path.suffix.lower() == ".gguf" and path.is_file()
-
-
-def load_any(path: Path, dtype: torch.dtype = torch.float32) -> Llama4:
-    """The model in evaluation mode; CheckpointError as the reader of its layout raises it."""
-    if is_gguf(path):
-        model: Llama4 = _gguf_layout().read_gguf_model(path, dtype)
-        return model
-    return load_model(path, dtype)
 
 
 def load_chat_format(path: Path, config: Llama4Config) -> AnyChatFormat:
@@ -53,13 +35,6 @@ def _has_template(path: Path, config: Llama4Config) -> bool:
 
 def _text_files(path: Path) -> dict[str, str]:
     if is_gguf(path):
-        files: dict[str, str] = _gguf_layout().read_gguf_text_files(path)
+        files: dict[str, str] = gguf_layout().read_gguf_text_files(path)
         return files
     return read_text_files(path)
-
-
-def _gguf_layout() -> Any:
-    try:
-        return import_module("camelid.checkpoint.gguf_layout")
-    except ModuleNotFoundError as error:
-        raise CheckpointError("GGUF files need an extra package: pip install 'camelid[gguf]'") from error

@@ -1,0 +1,82 @@
+"""Writes the README's measured tables from the JSON that the measuring commands left.
+
+python scripts/update_readme_numbers.py        # rewrites README.md
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from camelid.eval import Score
+
+ROOT = Path(__file__).parents[1]
+SCORES = ROOT / "src" / "camelid" / "weights" / "nano-scout" / "scores.json"
+RESULTS = ROOT / "benchmarks" / "results"
+QUESTIONS = {
+    "name-unseen-style": "name of a known concept in a drawing style never seen (1,237 names)",
+    "choice-unseen-style": "the same, one of four",
+    "category-unseen-concept": "kind of a concept never seen (one of nine)",
+    "count-new-scene": "how many, in a new scene (one to five)",
+    "colour-new-scene": "which colour, in a new scene",
+    "place-new-scene": "where, in a new scene (one of nine places)",
+    "relation-new-scene": "what is beside or above what",
+    "motion-new-clip": "what happens in a new clip (who and what)",
+    "name-unseen-clip": "name of what a clip shows, clip never seen",
+}
+MEASURES = {
+    "train-step-mini-scout-8x512": "training step, 229M Scout, 8 x 512 tokens",
+    "train-memory-mini-scout-8x512": "peak memory of that process",
+    "train-step-mini-maverick-2x512": "training step, 427M Maverick, 2 x 512 tokens",
+    "train-memory-mini-maverick-2x512": "peak memory of that process",
+    "train-step-mini-maverick-4x512": "training step, 427M Maverick, 4 x 512 tokens",
+    "train-memory-mini-maverick-4x512": "peak memory of that process",
+    "prefill-mini-scout": "prefill of 2,048 tokens, 229M Scout",
+}
+
+
+def scores_table() -> str:
+    """What the shipped weights know, beside the blind twin."""
+    report = json.loads(SCORES.read_text(encoding="utf-8"))
+    lines = ["| question | right | 95 % interval | blind twin | asked |", "|---|--:|--:|--:|--:|"]
+    for score in (Score.from_dict(values) for values in report["scores"]):
+        low, high = score.interval
+        lines.append(
+            f"| {QUESTIONS[score.kind]} | {score.accuracy:.1%} | {low:.1%} – {high:.1%} | "
+            f"{score.blind_accuracy:.1%} | {score.num_problems} |"
+        )
+    prose = report["prose"]
+    lines += [
+        "",
+        f"Held-out prose: {prose['bits_per_byte']:.3f} bits per byte ({prose['low']:.3f} – {prose['high']:.3f}, "
+        f"{prose['num_documents']} documents).",
+    ]
+    return "\n".join(lines)
+
+
+def benchmarks_table() -> str:
+    """Peer, ours and ratio of every benchmark, medians."""
+    lines = ["| what | transformers | Camelid | ratio |", "|---|--:|--:|--:|"]
+    for name, what in MEASURES.items():
+        result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        peer, ours = (f"{statistics.median(result[side]):.3g} {result['unit']}" for side in ("peer", "ours"))
+        lines.append(f"| {what} | {peer} | {ours} | {result['ratio']:.2f} |")
+    return "\n".join(lines)
+
+
+def with_tables(readme: str) -> str:
+    """The README with both tables as the JSON has them now."""
+    for name, table in (("scores", scores_table()), ("benchmarks", benchmarks_table())):
+        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        before, found, rest = readme.partition(begin)
+        _, closed, after = rest.partition(end)
+        assert found and closed, f"README.md lacks {begin!r} or {end!r}"
+        readme = f"{before}{begin}{table}{end}{after}"
+    return readme
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,56 @@
+"""A model whose matrices are packed for decoding: every product of one token at the speed of memory."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from camelid.model.moe import Experts
+from camelid.ops import looped_experts, pack_matrix, swiglu
+
+__all__ = ["PackedExperts", "PackedLinear", "pack_for_decoding"]
+
+
+class PackedLinear(nn.Module):
+    """In the place of a linear layer without bias, for inference."""
+
+    def __init__(self, weight: Float[Tensor, "out in"]) -> None:
+        super().__init__()
+        self.matrix = pack_matrix(weight)
+
+    def forward(self, x: Float[Tensor, "*rows in"]) -> Float[Tensor, "*rows out"]:
+        return self.matrix(x)
+
+
+class PackedExperts(nn.Module):
+    """In the place of `Experts`, for inference: each expert packed by itself."""
+
+    def __init__(self, experts: Experts) -> None:
+        super().__init__()
+        # One expert at a time, so that no more than one is there twice.
+        self.gate_up = [pack_matrix(weight.T) for weight in experts.gate_up_proj]
+        self.down = [pack_matrix(weight.T) for weight in experts.down_proj]
+
+    def forward(
+        self,
+        x: Float[Tensor, "tokens hidden"],
+        scores: Float[Tensor, "tokens top_k"],
+        expert_ids: Int[Tensor, "tokens top_k"],
+    ) -> Float[Tensor, "tokens hidden"]:
+        return looped_experts(x, scores, expert_ids, self._expert)
+
+    def _expert(self, expert: int, rows: Tensor) -> Tensor:
+        return self.down[expert](swiglu(self.gate_up[expert](rows)))
+
+
+@torch.no_grad()
+def pack_for_decoding(module: nn.Module) -> None:
+    """Replaces linear layers and experts below `module`, in place; their parameters are gone afterwards."""
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.Linear) and "bias" not in dict(child.named_parameters()):
+            setattr(module, name, PackedLinear(child.weight))
+        elif isinstance(child, Experts):
+            setattr(module, name, PackedExperts(child))
+        else:
+            pack_for_decoding(child)
