@@ -14,7 +14,7 @@ demo: .venv/stamp-run
 
 # Compiled kernels go first and without the shape checks: torch.compile cannot trace through them.
 # pytest ends with 5 when nothing carries the mark.
-test: .venv/stamp-test
+test: .venv/stamp-test .venv/stamp-torchvision
 	@$(PYTEST) -m compile || [ $$? -eq 5 ]
 	@$(PYTEST) -m "not compile" --jaxtyping-packages=camelid,shape_checks.check
 
@@ -40,6 +40,12 @@ bench: .venv/stamp-bench
 .venv/stamp-run: pyproject.toml | .venv/stamp-python
 	@echo "installing Camelid (torch is large: this takes a minute or two)"
 	@$(INSTALL) --editable .
+	@touch $@
+
+# The reference image processors need torchvision's Python half. It stands apart, because its only Linux build
+# is for CUDA: beside a CPU torch it would keep transformers from importing.
+.venv/stamp-torchvision: | .venv/stamp-test
+	@$(INSTALL) --no-deps --upgrade --target .venv/torchvision torchvision==0.28.0
 	@touch $@
 
 # One group of extras each, so that nobody installs what they do not use.

@@ -42,17 +42,18 @@ def load_image(source: Path | bytes | Image.Image, max_pixels: int = MAX_IMAGE_P
     """RGB pixels, upright as the EXIF tag says, transparency on white, of an animation the first frame.
 
     Raises ImageError with the file's name for what is missing, corrupt, truncated, of an unknown format or
-    larger than `max_pixels`.
+    larger than `max_pixels`; the size is that of the header and is checked before anything is decoded.
     """
     if isinstance(source, Image.Image):
-        return _to_rgb(source, "image")
-    name = str(source) if isinstance(source, Path) else f"image of {len(source)} bytes"
+        name = str(getattr(source, "filename", "")) or "image"
+    else:
+        name = str(source) if isinstance(source, Path) else f"image of {len(source)} bytes"
     try:
+        if isinstance(source, Image.Image):
+            return _decoded(source, name, max_pixels)
         file = source if isinstance(source, Path) else io.BytesIO(source)
         with Image.open(file, formats=_FORMATS) as image:
-            check_pixels(image.width, image.height, max_pixels, name)
-            image.load()
-            return _to_rgb(image, name)
+            return _decoded(image, name, max_pixels)
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -67,9 +68,11 @@ def check_pixels(width: int, height: int, max_pixels: int, name: str) -> None:
         raise ImageError(f"{name}: {width} x {height} = {width * height} pixels, the limit is {max_pixels}")
 
 
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+def _decoded(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+    check_pixels(image.width, image.height, max_pixels, name)
     if not image.width or not image.height:
         raise ImageError(f"{name}: {image.width} x {image.height} pixels, nothing to see")
+    image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image

@@ -12,9 +12,13 @@ from PIL import Image
 
 from camelid.core.errors import ImageError, VideoError
 from camelid.core.messages import Frame
+from camelid.inputs.container_ends import announced_end
 from camelid.inputs.image_tiling import MAX_IMAGE_PIXELS, check_pixels, load_image
 
-__all__ = ["SHORT_CLIP_SECONDS", "choose_frames", "load_frames"]
+__all__ = ["MAX_ANIMATION_PIXELS", "SHORT_CLIP_SECONDS", "choose_frames", "load_frames"]
+
+# All frames of an animated picture together: about a minute of decoding. A file of some kilobytes can ask for days.
+MAX_ANIMATION_PIXELS = 4_000_000_000
 
 # One still a second is a rate for clips of many seconds; up to here it would miss the motion.
 SHORT_CLIP_SECONDS = 4.0
@@ -82,9 +86,17 @@ def _read_animation(
 ) -> tuple[Frame, ...]:
     with Image.open(file, formats=_ANIMATED_FORMATS) as image:
         check_pixels(image.width, image.height, MAX_IMAGE_PIXELS, name)
+        num_frames = getattr(image, "n_frames", 1)
+        num_pixels = image.width * image.height * num_frames
+        if num_pixels > MAX_ANIMATION_PIXELS:
+            frames_of = f"{num_frames} frames of {image.width} x {image.height}"
+            raise VideoError(
+                f"{name}: {frames_of} = {num_pixels} pixels, the limit is {MAX_ANIMATION_PIXELS}"
+            )
         times, end = [], 0.0
-        for index in range(getattr(image, "n_frames", 1)):
+        for index in range(num_frames):
             image.seek(index)
+            check_pixels(image.width, image.height, MAX_IMAGE_PIXELS, name)  # a frame may enlarge a GIF
             image.load()  # WebP knows a frame's duration only now
             times.append(end)
             end += float(image.info.get("duration", 0)) / 1000 or _DEFAULT_ANIMATION_SECONDS
@@ -104,7 +116,9 @@ def _read_film(
     frames: list[Frame] = []
     with av.open(file, "r", options={"format_whitelist": _FILM_FORMATS}) as container:
         stream = container.streams.video[0]
-        stream.codec_context.options = {"err_detect": "explode"}
+        # The picture's own size may be another than the container's, which `_film_times` has checked.
+        limits = {"err_detect": "explode", "max_pixels": str(MAX_IMAGE_PIXELS)}
+        stream.codec_context.options = limits
         for index, picture in enumerate(container.decode(stream)):
             # A packet may hold a picture that is never shown, so the picture's own time counts; AVI has none.
             is_timed = picture.time is not None and container.format.name != "avi"
@@ -123,6 +137,10 @@ def _film_times(file: io.BytesIO | io.BufferedReader, name: str) -> tuple[list[f
     """The times in seconds at which frames are shown, ascending, and the clip's length; decodes nothing."""
     times: list[float] = []
     end = 0.0
+    announced, there = announced_end(file), file.seek(0, io.SEEK_END)
+    if announced > there:
+        raise VideoError(f"{name}: truncated: {there} of {announced} bytes are there")
+    file.seek(0)
     with av.open(file, "r", options={"format_whitelist": _FILM_FORMATS}) as container:
         if not container.streams.video:
             raise VideoError(f"{name}: holds no video")

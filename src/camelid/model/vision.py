@@ -10,7 +10,12 @@ from torch import Tensor, nn
 from camelid.model.config import VisionConfig
 from camelid.ops import apply_rope, full_attention, layer_norm, patch_rotations
 
-__all__ = ["VisionModel", "pixel_shuffle"]
+__all__ = ["VisionModel", "normalised", "pixel_shuffle"]
+
+
+def normalised(tiles: UInt8[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
+    """Levels 0..255 become (level / 255 - 0.5) / 0.5, computed in fp32 and rounded once: Meta's bits."""
+    return ((tiles.float() / 255 - 0.5) / 0.5).to(dtype)
 
 
 def pixel_shuffle(x: Float[Tensor, "tiles patches features"]) -> Float[Tensor, "tiles quarter wide"]:
@@ -159,10 +164,8 @@ class VisionModel(nn.Module):
         self._turns: Tensor | None = None
 
     def forward(self, tiles: UInt8[Tensor, "tiles 3 size size"]) -> Float[Tensor, "tiles cells projector"]:
-        """Pixels 0..255 become (x / 255 - 0.5) / 0.5 in the weights' dtype, as in the reference."""
-        weight = self.patch_embedding.linear.weight
-        pixels = (tiles.to(weight.dtype) / 255 - 0.5) / 0.5
-        x = self.patch_embedding(pixels)
+        """Levels 0..255, normalised to the weights' dtype, become one vector for each 2x2 patches."""
+        x = self.patch_embedding(normalised(tiles, self.patch_embedding.linear.weight.dtype))
         class_token = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
         x = torch.cat([x, class_token], dim=1) + self.positional_embedding_vlm.to(x.dtype)
         if self._turns is None or self._turns.device != x.device:

@@ -1,0 +1,138 @@
+"""One decoder layer of Scout's real shape, one token, bf16: against transformers, and against memory itself.
+
+A token meets 629 MB of a layer's 4.4 GB. transformers reads all experts; ours reads the shared and the chosen one,
+packed for oneDNN. Tokens differ from round to round, so that the chosen experts do, and no cache holds them.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, Llama4TextConfig
+from transformers.models.llama4.modeling_llama4 import Llama4TextDecoderLayer, Llama4TextRotaryEmbedding
+
+from camelid.checkpoint.hf_config import config_to_hf
+from camelid.model import KVCache
+from camelid.model.llama4 import DecoderLayer
+from camelid.model.attention import Geometry
+from camelid.model.packed import pack_for_decoding
+from measure import compare, race
+from real_shape import real_shape_config
+
+ROUNDS, STEPS = 5, 8
+REQUIRED, AIM = 15.0, 20.0
+RATE_REQUIRED, RATE_AIM = 0.9, 0.97
+PROBE_BYTES = 2 << 30
+CONFIG = real_shape_config(1)
+
+
+def token(step: int) -> Tensor:
+    """[1 hidden]"""
+    return torch.randn(1, CONFIG.text.hidden_size, generator=torch.Generator().manual_seed(step)).bfloat16()
+
+
+@torch.no_grad()
+def _fill(module: torch.nn.Module) -> None:
+    """Weights of both sides, from one block of numbers."""
+    block = torch.randn(1 << 24, generator=torch.Generator().manual_seed(0)).mul_(0.02).bfloat16()
+    for name, parameter in module.named_parameters():
+        flat = parameter.view(-1)
+        for start in range(0, len(flat), len(block)):
+            flat[start : start + len(block)] = 1.0 if "norm" in name else block[: len(flat) - start]
+
+
+def peer_steps() -> Callable[[], float]:
+    """transformers' layer with its cache; seconds per token are a round's over its steps."""
+    config = Llama4TextConfig(**(config_to_hf(CONFIG) | {"pad_token_id": None}))
+    config._attn_implementation = "sdpa"
+    torch.set_default_dtype(torch.bfloat16)
+    layer = Llama4TextDecoderLayer(config, 0).eval()
+    torch.set_default_dtype(torch.float32)
+    _fill(layer)
+    rotary, cache = Llama4TextRotaryEmbedding(config), DynamicCache(config=config)
+
+    @torch.inference_mode()
+    def steps() -> float:
+        total = 0.0
+        for step in range(STEPS):
+            x = token(step)[None]
+            position = torch.tensor([[cache.get_seq_length()]])
+            out = layer(
+                x, attention_mask=None, position_ids=position, past_key_values=cache, use_cache=True,
+                position_embeddings=rotary(x, position),
+            )  # fmt: skip
+            total += float((out[0] if isinstance(out, tuple) else out).float().square().mean())
+        return total
+
+    return steps
+
+
+def our_steps() -> Callable[[], float]:
+    """Our layer with its cache, packed."""
+    layer = DecoderLayer(CONFIG.text, 0).to(torch.bfloat16).eval()
+    _fill(layer)
+    pack_for_decoding(layer)
+    geometry, cache = Geometry(CONFIG.text, False), KVCache(CONFIG.text)
+
+    @torch.inference_mode()
+    def steps() -> float:
+        total = 0.0
+        for step in range(STEPS):
+            out, _ = layer(token(step), geometry((1,), cache.length, torch.device("cpu")), cache.layers[0])
+            cache.length += 1
+            total += float(out.float().square().mean())
+        return total
+
+    return steps
+
+
+def probe() -> Callable[[], float]:
+    """Reading memory and nothing else: the largest of two gigabytes of integers."""
+    data = torch.zeros(PROBE_BYTES // 8, dtype=torch.int64)
+
+    def read() -> float:
+        return float(data.max())
+
+    return read
+
+
+def read_bytes() -> int:
+    """Of the weights that one token meets in one layer."""
+    text = CONFIG.text
+    attention = 2 * text.hidden_size * text.head_dim * (text.num_attention_heads + text.num_key_value_heads)
+    experts = 2 * 3 * text.hidden_size * text.intermediate_size
+    return 2 * (attention + experts + text.hidden_size * text.num_local_experts)
+
+
+def main() -> None:
+    """Both races; a layer's seconds are those of one token."""
+    peer, ours = race(peer_steps, our_steps, ROUNDS)
+    differ = abs(peer.first_result - ours.first_result) / peer.first_result
+    if differ > 0.02:
+        raise SystemExit(f"the layers differ: {peer.first_result} and {ours.first_result}")
+    facts = {"tokens": STEPS, "bytes_read_per_token": read_bytes(), "relative_difference": differ}
+    compare(
+        "real-layer", "ms", [1e3 * s / STEPS for s in peer.seconds], [1e3 * s / STEPS for s in ours.seconds],
+        required=REQUIRED, aim=AIM, what="one Scout layer of real shape, one token, bf16", **facts,
+    )  # fmt: skip
+    memory, layer = race(probe, our_steps, ROUNDS)
+    # In seconds for the same bytes, so that less is better on both sides.
+    floor = [s * read_bytes() / PROBE_BYTES for s in memory.seconds]
+    compare(
+        "real-layer-memory", "ms", [1e3 * s for s in floor], [1e3 * s / STEPS for s in layer.seconds],
+        required=RATE_REQUIRED, aim=RATE_AIM, what="the same layer; peer: reading as many bytes of memory", **facts,
+    )  # fmt: skip
+    rate = PROBE_BYTES / statistics.median(memory.seconds) / 1e9
+    print(
+        f"memory {rate:.1f} GB/s, layer {STEPS * read_bytes() / statistics.median(layer.seconds) / 1e9:.1f} GB/s"
+    )
+
+
+if __name__ == "__main__":
+    began = time.perf_counter()
+    main()
+    print(f"{time.perf_counter() - began:.0f} s")
