@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from camelid.model import Llama4, Llama4Config
 from camelid.testing.tiny import TinyKind, tiny_config, tiny_model
+from smollm2 import fetch_smollm2
 
 
 @pytest.fixture(autouse=True)
@@ -33,3 +35,9 @@ def config(kind: TinyKind) -> Llama4Config:
 def model(kind: TinyKind) -> Llama4:
     """A text-only model of that kind."""
     return tiny_model(kind)
+
+
+@pytest.fixture(scope="session")
+def smollm2_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real small language model, 135 million weights, as a GGUF file."""
+    return fetch_smollm2(tmp_path_factory.mktemp("smollm2"))

@@ -8,7 +8,8 @@ import pytest
 
 from camelid.core.errors import DataError
 from camelid.inputs import Tokenizer
-from camelid.inputs.tokenizer_training import _byte_of_character, _learn, learn_tokenizer
+from camelid.inputs.byte_alphabet import byte_of_character
+from camelid.inputs.tokenizer_training import _learn, learn_tokenizer
 
 TEXTS = [
     "The camel walks through the desert. The camel's hump isn't water; it's fat. " * 3,
@@ -26,7 +27,7 @@ UNSEEN = [
 def test_tiktoken_encodes_as_the_learner_does() -> None:
     ranks, learner = _learn(TEXTS, 450)
     tokenizer = Tokenizer(ranks, num_special_tokens=128)
-    to_byte = _byte_of_character()
+    to_byte = byte_of_character()
     as_bytes = {index: bytes(map(to_byte.__getitem__, token)) for token, index in learner.get_vocab().items()}
     for text in TEXTS + UNSEEN:
         theirs = [as_bytes[index] for index in learner.encode(text).ids]

@@ -117,3 +117,8 @@ def test_without_adapters_everything_learns(base: Path, facts: Path, tmp_path: P
 def test_no_data_is_no_run(base: Path) -> None:
     with pytest.raises(ConfigError, match="needs data"):
         SftConfig(str(base), ())
+
+
+def test_models_with_another_tokenizer_are_refused(facts: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has no tokenizer\.model: dense ancestors"):
+        sft(config_for(tmp_path / "dense.gguf", facts), run_root=tmp_path)

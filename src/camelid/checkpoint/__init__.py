@@ -3,7 +3,15 @@
 In: models and folders. Out: folders and models. Must not know: training loops.
 """
 
-from camelid.checkpoint.any_layout import is_model_dir, load_model, open_model, save_model
+from camelid.checkpoint.any_layout import (
+    is_gguf,
+    is_model_dir,
+    load_model,
+    open_model,
+    save_dense_model,
+    save_model,
+)
+from camelid.checkpoint.chat_files import chat_files, load_chat_format
 from camelid.checkpoint.hf_config import load_config, model_files
 from camelid.checkpoint.hf_layout import verify_digests, weights_digest, write_hf
 from camelid.checkpoint.hub_layout import open_hub_model
@@ -14,13 +22,17 @@ from camelid.checkpoint.streaming import StreamPlan, load_within
 __all__ = [
     "StoredModel",
     "StreamPlan",
+    "chat_files",
+    "is_gguf",
     "is_model_dir",
+    "load_chat_format",
     "load_config",
     "load_model",
     "load_within",
     "model_files",
     "open_hub_model",
     "open_model",
+    "save_dense_model",
     "save_model",
     "verify_digests",
     "weights_digest",

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from camelid.checkpoint.dense_layout import dense_config_from_hf, is_dense_hf
 from camelid.checkpoint.stored_model import NUM_RELEASED_SPECIALS
 from camelid.core.errors import CheckpointError, ConfigError
 from camelid.model import Llama4Config, RopeScaling
@@ -42,9 +43,10 @@ SAME_NAME = (
     "attn_scale",
     "rms_norm_eps",
     "max_position_embeddings",
+    "tie_word_embeddings",
 )
 # Released configs may leave these out; transformers' defaults are ours.
-OPTIONAL = ("attn_temperature_tuning", "floor_scale", "attn_scale")
+OPTIONAL = ("attn_temperature_tuning", "floor_scale", "attn_scale", "tie_word_embeddings")
 
 
 def config_to_hf(config: Llama4Config, num_special_tokens: int = NUM_RELEASED_SPECIALS) -> dict[str, Any]:
@@ -62,7 +64,6 @@ def config_to_hf(config: Llama4Config, num_special_tokens: int = NUM_RELEASED_SP
         "no_rope_layers": [int(kind == "chunked") for kind in config.text.layer_types],
         "rope_scaling": None if scaling is None else scaling.to_dict() | {"rope_type": "llama3"},
         "hidden_act": "silu",
-        "tie_word_embeddings": False,
         "attention_bias": False,
     }
     if config.vision is None:
@@ -74,7 +75,7 @@ def config_to_hf(config: Llama4Config, num_special_tokens: int = NUM_RELEASED_SP
         "boi_token_index": first_special + 80,
         "eoi_token_index": first_special + 81,
         "image_token_index": first_special + 92,
-        "tie_word_embeddings": False,
+        "tie_word_embeddings": config.text.tie_word_embeddings,
         "text_config": text,
         "vision_config": {
             "model_type": "llama4_vision_model",
@@ -156,9 +157,14 @@ def model_files(config: Llama4Config, num_special_tokens: int) -> dict[str, str]
 
 def load_config(directory: Path) -> Llama4Config:
     """Reads config.json, and the number of tiles from preprocessor_config.json if there is one."""
+    values = read_json(directory / CONFIG)
+    if is_dense_hf(values):
+        return dense_config_from_hf(values)
+    if (kind := values.get("model_type", "llama4")) not in ("llama4", "llama4_text"):
+        raise CheckpointError(f"{directory / CONFIG}: model_type is {kind!r}, which is no Llama")
     preprocessor = directory / PREPROCESSOR
     max_tiles = read_json(preprocessor).get("max_patches", 16) if preprocessor.is_file() else 16
-    return config_from_hf(read_json(directory / CONFIG), max_tiles)
+    return config_from_hf(values, max_tiles)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -13,6 +13,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from camelid.checkpoint.dense_layout import (
+    dense_files,
+    dense_tensors_from_hf,
+    dense_tensors_to_hf,
+    is_dense_hf,
+)
 from camelid.checkpoint.hf_config import CONFIG, load_config, model_files, read_json
 from camelid.checkpoint.lazy_tensor import LazyTensor, WeightMap
 from camelid.checkpoint.quantized_layouts import dequantized, fused_experts
@@ -50,6 +56,8 @@ def stored_hf(directory: Path, tensors: WeightMap, origin: str) -> StoredModel:
     values = values.get("text_config", {}) | values
     first_special = values.get("bos_token_id") or 0
     specials = config.text.vocab_size - first_special if first_special > NUM_BYTES else NUM_RELEASED_SPECIALS
+    if is_dense_hf(values):
+        return StoredModel(config, dense_tensors_from_hf(tensors, config), origin=origin)
     prefix = "" if config.vision is not None else PREFIX
     plain = fused_experts(dequantized(tensors))
     return StoredModel(config, {prefix + name: tensor for name, tensor in plain.items()}, specials, origin)
@@ -117,26 +125,34 @@ def write_hf(
     *,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: Progress = lambda _: None,
+    dense: bool = False,
 ) -> None:
     """Writes a folder that transformers loads, tensor by tensor: no more than one is ever held.
+
+    `dense` makes it a `LlamaForCausalLM`; CheckpointError for a member that has more than that.
 
     The index and the digests come last, so that a folder without them is no model. A single file, which needs no
     index, takes its name last. CheckpointError where the disk is too small; then nothing half written is left.
     """
     model = model.checked()
+    files = dense_files(model) if dense else model_files(model.config, model.num_special_tokens)
     needed = int(model.nbytes * HEADROOM)
     directory.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(directory).free) < needed:
         raise CheckpointError(f"{directory}: needs {needed:,} bytes, the disk has {free:,} free")
     prefix = "" if model.config.vision is not None else PREFIX
-    named = {name.removeprefix(prefix): tensor for name, tensor in model.tensors.items()}
+    named = (
+        dense_tensors_to_hf(model.tensors, model.config)
+        if dense
+        else {name.removeprefix(prefix): tensor for name, tensor in model.tensors.items()}
+    )
     shards = _shards(named, max_shard_bytes)
     digests: dict[str, str] = {}
     temporary = [directory / f".{name}.tmp" for name in shards]
     try:
         for path, (name, shard) in zip(temporary, shards.items(), strict=True):
             digests[name] = write_safetensors(path, shard, {"format": "pt"}, progress)
-        for name, text in model_files(model.config, model.num_special_tokens).items():
+        for name, text in files.items():
             write_text_atomically(directory / name, text)
         for stale in (INDEX, WEIGHTS, DIGESTS):
             (directory / stale).unlink(missing_ok=True)

@@ -80,7 +80,7 @@ class Generate:
     text: Positional[str] = ""
     """What to ask. Pictures and clips come before it, in the order in which they are given."""
     model: Model = None
-    """A run, a checkpoint or a model folder. Default: the newest run, else the shipped weights."""
+    """A run, a checkpoint, a model folder or a GGUF file. Default: the newest run, else the shipped weights."""
     image: Files = ()
     """A picture; may be given several times."""
     video: Files = ()
@@ -115,7 +115,7 @@ class Chat:
     """Talk with a model; /image and /video show it something."""
 
     model: Positional[Model] = None
-    """A run, a checkpoint or a model folder. Default: the newest run, else the shipped weights."""
+    """A run, a checkpoint, a model folder or a GGUF file. Default: the newest run, else the shipped weights."""
     memory_gb: float | None = None
     """Most memory for weights; what is beyond stays on disk until it is needed. Default: what is free."""
     sampling: OmitArgPrefixes[SamplingFlags] = field(default_factory=SamplingFlags)

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-from camelid.checkpoint import open_model, verify_digests, write_hf, write_meta
+from camelid.checkpoint import chat_files, is_gguf, open_model, verify_digests, write_hf, write_meta
 from camelid.core.errors import CheckpointError
 from camelid.core.files import write_bytes_atomically
 
@@ -40,6 +40,10 @@ def convert(
     model = open_model(source)
     if dtype != "keep":
         model = model.to(DTYPES[dtype])
+    is_dense = model.config.vision is None and model.config.text.is_dense_ancestor
+    if is_dense and layout == "meta":
+        raise CheckpointError(f"{source} is a dense ancestor: Meta's layout of Llama 4 has no place for it")
+    inside = chat_files(source, model.config) if is_gguf(source) else {}
     columns = (
         "{task.description}",
         BarColumn(),
@@ -57,9 +61,11 @@ def convert(
             progress.advance(writing, count)
 
         if layout == "hf":
-            write_hf(model, destination, max_shard_bytes=max_shard_bytes, progress=advance)
+            write_hf(model, destination, max_shard_bytes=max_shard_bytes, progress=advance, dense=is_dense)
         else:
             write_meta(model, destination, ranks=model_parallel, progress=advance)
+    for name, content in inside.items():
+        write_bytes_atomically(destination / name, content.encode() if isinstance(content, str) else content)
     for name in SIDE_FILES:
         if (source / name).is_file():
             write_bytes_atomically(destination / name, (source / name).read_bytes())

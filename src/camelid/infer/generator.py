@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from camelid.checkpoint import StreamPlan, load_within
+from camelid.checkpoint import StreamPlan, load_chat_format, load_within
 from camelid.core import Completion, FinishReason, Message, ModelInput, SamplingParams, TextPart, Usage
 from camelid.core.errors import InputError
 from camelid.infer.sampler import sample
-from camelid.inputs import ChatFormat, StreamDecoder, Tokenizer
+from camelid.inputs import AnyChatFormat, AnyTokenizer, StreamDecoder
 from camelid.model import KVCache, Llama4
 
 __all__ = ["Generator"]
@@ -23,24 +23,22 @@ __all__ = ["Generator"]
 class Generator:
     """A model that answers messages. Implements core's MessageCompleter and DocumentScorer."""
 
-    def __init__(self, model: Llama4, chat_format: ChatFormat) -> None:
+    def __init__(self, model: Llama4, chat_format: AnyChatFormat) -> None:
         self.model = model
         self.chat_format = chat_format
-        self.tokenizer: Tokenizer = chat_format.tokenizer
+        self.tokenizer: AnyTokenizer = chat_format.tokenizer
 
     @classmethod
     def load(
         cls,
-        directory: Path,
+        path: Path,
         dtype: torch.dtype = torch.float32,
         memory_bytes: int | None = None,
         announce: Callable[[StreamPlan], None] = lambda _: None,
     ) -> Generator:
-        """From a folder with weights and tokenizer.model beside them; larger than memory, its experts stay on disk."""
-        model = load_within(directory, memory_bytes, dtype, announce)
-        path = directory / "tokenizer.model"
-        tokenizer = Tokenizer.from_file(path, vocab_size=model.config.text.vocab_size)
-        return cls(model, ChatFormat.for_model(tokenizer, model.config.vision))
+        """From a GGUF file, or a folder with weights and tokenizer; larger than memory, its experts stay on disk."""
+        model = load_within(path, memory_bytes, dtype, announce)
+        return cls(model, load_chat_format(path, model.config))
 
     def stream(self, messages: Sequence[Message], sampling: SamplingParams) -> Iterator[str]:
         """Pieces of the answer as they come; never half a character."""

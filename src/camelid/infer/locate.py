@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from camelid.checkpoint import is_model_dir
+from camelid.checkpoint import is_gguf, is_model_dir
 from camelid.core.errors import CheckpointError
 from camelid.core.run_dir import RunDir
 from camelid.infer.generator import Generator
@@ -17,17 +17,17 @@ SHIPPED_MODEL = Path(str(files("camelid") / "weights" / "nano-scout"))
 
 
 def choose_model(named: str | Path | None, run_root: Path = RUN_ROOT) -> Path:
-    """The folder to load weights from: of a run, a checkpoint or a model in Hugging Face form.
+    """Where to load weights from: a GGUF file, or the folder of a run, a checkpoint or a model in Hugging Face form.
 
     Without a name it is the newest finished checkpoint below `run_root`, else the shipped weights. Raises
     CheckpointError where there is nothing to load.
     """
     if named is not None:
         path = Path(named)
-        found = path if is_model_dir(path) else RunDir(path).latest_checkpoint()
+        found = path if is_model_dir(path) or is_gguf(path) else RunDir(path).latest_checkpoint()
         if found is None:
             raise CheckpointError(
-                f"{path}: neither a run with a finished checkpoint nor a folder with a model"
+                f"{path}: neither a run with a finished checkpoint nor a model, as a folder or a GGUF file"
             )
         return found
     newest = RunDir.newest(run_root)

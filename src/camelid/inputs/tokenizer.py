@@ -13,6 +13,7 @@ import tiktoken
 
 from camelid.core.errors import DataError, InputError
 from camelid.core.files import write_bytes_atomically
+from camelid.inputs.protocols import AnyTokenizer
 from camelid.inputs.special_tokens import (
     MIN_SPECIAL_TOKENS,
     NUM_SPECIAL_TOKENS,
@@ -146,7 +147,7 @@ class Tokenizer:
 class StreamDecoder:
     """Decodes token by token and never shows half a character."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: AnyTokenizer) -> None:
         self._tokenizer = tokenizer
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
 

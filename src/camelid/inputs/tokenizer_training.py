@@ -9,6 +9,7 @@ from tokenizers import Regex, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as BpeTokenizer
 
 from camelid.core.errors import DataError
+from camelid.inputs.byte_alphabet import byte_of_character
 from camelid.inputs.tokenizer import SPLIT_PATTERN
 
 __all__ = ["learn_tokenizer"]
@@ -42,7 +43,7 @@ def _learn(texts: Iterable[str], num_base_tokens: int) -> tuple[dict[bytes, int]
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    to_byte = _byte_of_character()
+    to_byte = byte_of_character()
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
     merged = (bytes(to_byte[character] for character in left + right) for left, right in merges)
     # Two pairs may merge into the same string: it keeps the rank of the first.
@@ -50,11 +51,3 @@ def _learn(texts: Iterable[str], num_base_tokens: int) -> tuple[dict[bytes, int]
     if len(tokens) < num_base_tokens:
         raise DataError(f"the texts hold only {len(tokens)} of {num_base_tokens} tokens; give more text")
     return {token: rank for rank, token in enumerate(tokens)}, tokenizer
-
-
-def _byte_of_character() -> dict[str, int]:
-    """GPT-2's printable stand-ins: visible Latin-1 characters for themselves, 256 and up for the rest."""
-    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    hidden = [value for value in range(256) if value not in visible]
-    codes = [*visible, *range(256, 256 + len(hidden))]
-    return {chr(code): value for code, value in zip(codes, [*visible, *hidden], strict=True)}

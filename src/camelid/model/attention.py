@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
+from camelid.core.errors import InputError
 from camelid.model.config import LayerType, TextConfig
 from camelid.model.kv_cache import LayerCache
 from camelid.ops import (
@@ -74,6 +75,8 @@ class Geometry(nn.Module):
         """`num_known` tokens are in the cache already (None: there is no cache)."""
         config, chunk = self.config, self.config.attention_chunk_size
         start = num_known or 0
+        if config.is_all_rope and (end := start + max(document_lengths)) > chunk:
+            raise InputError(f"{end:,} positions, but this model's layers see a context of {chunk:,}")
         positions = torch.cat(
             [torch.arange(start, start + length, device=device) for length in document_lengths]
         )

@@ -55,6 +55,7 @@ class TextConfig(Config):
     attn_scale: float = 0.1
     rms_norm_eps: float = 1e-5
     max_position_embeddings: int = 262_144
+    tie_word_embeddings: bool = False  # the embedding is the head as well
 
     def __post_init__(self) -> None:
         if self.num_attention_heads % self.num_key_value_heads:
@@ -83,6 +84,19 @@ class TextConfig(Config):
     @property
     def num_hidden_layers(self) -> int:
         return len(self.layer_types)
+
+    @property
+    def is_all_rope(self) -> bool:
+        """Whether one chunk spans the whole context in every layer: full attention with RoPE, as before Llama 4."""
+        return (
+            all(kind == "chunked" for kind in self.layer_types)
+            and self.attention_chunk_size >= self.max_position_embeddings
+        )
+
+    @property
+    def is_dense_ancestor(self) -> bool:
+        """Whether this is a Llama 3 in all but name: all-RoPE, all-dense, no QK norm."""
+        return self.is_all_rope and not self.moe_layers and not self.use_qk_norm
 
 
 @dataclass(frozen=True)

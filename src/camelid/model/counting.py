@@ -46,7 +46,8 @@ def _text_parameters(config: TextConfig, experts_per_layer: int) -> int:
     num_moe = len(set(config.moe_layers))
     layers = config.num_hidden_layers * (attention + norms)
     layers += num_moe * moe + (config.num_hidden_layers - num_moe) * dense
-    return 2 * config.vocab_size * width + layers + width
+    num_vocab_matrices = 1 if config.tie_word_embeddings else 2
+    return num_vocab_matrices * config.vocab_size * width + layers + width
 
 
 def _vision_parameters(config: VisionConfig) -> int:

@@ -2,7 +2,8 @@
 
 Matrices: truncated normal with std fan_in^-1/2, which is the customary 0.02 near Scout's width. What writes
 into the residual stream of layer l is divided by sqrt(2 (l + 1)), so that depth does not inflate it. Embeddings
-have std 1, the scale at which projected image features arrive: neither modality starts out louder.
+have std 1, the scale at which projected image features arrive: neither modality starts out louder. An embedding
+that is the head as well is drawn as a head, or else the first logits would be huge.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ def init_weights(model: Llama4, seed: int) -> Llama4:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
-            _init(name, parameter, generator)
+            _init(name, parameter, model.config.text.tie_word_embeddings, generator)
     return model
 
 
-def _init(name: str, parameter: nn.Parameter, generator: torch.Generator) -> None:
+def _init(name: str, parameter: nn.Parameter, is_tied: bool, generator: torch.Generator) -> None:
     if name.endswith("bias"):
         parameter.zero_()
     elif "norm" in name:
         parameter.fill_(1.0)
-    elif name.endswith("embed_tokens.weight"):
+    elif name.endswith("embed_tokens.weight") and not is_tied:
         _truncated_normal(parameter, 1.0, generator)
     elif name.endswith(("class_embedding", "positional_embedding_vlm")):
         _truncated_normal(parameter, parameter.shape[-1] ** -0.5, generator)

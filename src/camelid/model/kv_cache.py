@@ -36,10 +36,12 @@ class GlobalLayerCache:
         return sum(x.nbytes for x in (self._keys, self._values) if x is not None)
 
 
-def _reserve(buffer: Tensor | None, like: Tensor, length: int, end: int) -> Tensor:
+def _reserve(buffer: Tensor | None, like: Tensor, length: int, end: int, most: int | None = None) -> Tensor:
+    """A buffer for `end` rows with the first `length` kept. It grows by doubling, never beyond `most`."""
     if buffer is not None and buffer.shape[0] >= end:
         return buffer
-    grown = like.new_empty(max(end, 2 * length, 64), *like.shape[1:])
+    num_rows = max(end, 2 * length, 64)
+    grown = like.new_empty(num_rows if most is None else min(num_rows, most), *like.shape[1:])
     if buffer is not None:
         grown[:length] = buffer[:length]
     return grown
@@ -59,12 +61,12 @@ class ChunkedLayerCache:
     ) -> tuple[Float[Tensor, "known kv_heads head_dim"], Float[Tensor, "known kv_heads head_dim"]]:
         """Returns the current chunk's known keys and values followed by the new ones, which may run on into
         further chunks; keeps only what the next token may still see."""
-        if self._keys is None or self._values is None:
-            self._keys = k.new_empty(self._chunk_size, *k.shape[1:])
-            self._values = v.new_empty(self._chunk_size, *v.shape[1:])
         if self._length == self._chunk_size:
             self._length = 0
         end = self._length + k.shape[0]
+        filled = min(end, self._chunk_size)
+        self._keys = _reserve(self._keys, k, self._length, filled, self._chunk_size)
+        self._values = _reserve(self._values, v, self._length, filled, self._chunk_size)
         if end <= self._chunk_size:
             self._keys[self._length : end] = k
             self._values[self._length : end] = v

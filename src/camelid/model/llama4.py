@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
@@ -72,12 +73,20 @@ class Decoder(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """The decoder and its untied head."""
+    """The decoder and its head, which is a matrix of its own or, tied, the embedding once more."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.model = Decoder(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.is_tied = config.tie_word_embeddings
+        if not self.is_tied:
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    @property
+    def head_weight(self) -> Float[Tensor, "vocab hidden"]:
+        """What hidden states are multiplied by to give logits."""
+        weight: Tensor = (self.model.embed_tokens if self.is_tied else self.lm_head).weight
+        return weight
 
 
 class Llama4(nn.Module):
@@ -141,5 +150,7 @@ class Llama4(nn.Module):
 
     def logits(self, hidden: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows vocab"]:
         """Next-token logits of hidden states."""
+        if self.language_model.is_tied:
+            return F.linear(hidden, self.language_model.head_weight)
         out: Tensor = self.language_model.lm_head(hidden)
         return out

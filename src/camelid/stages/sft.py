@@ -73,6 +73,10 @@ def sft(
         raise ConfigError(f"{resume.path} was configured differently: its digest is not {config.digest[:8]}")
     mixture = Mixture(open_sources(config.paths, config.path_weights, config.seed))
     base = Path(config.base)
+    if not (base / TOKENIZER).is_file():
+        raise ConfigError(
+            f"{base} has no {TOKENIZER}: dense ancestors with a tokenizer of their own can only be asked"
+        )
     model = load_model(base)
     tokenizer = Tokenizer.from_file(base / TOKENIZER, vocab_size=model.config.text.vocab_size)
     chat_format = ChatFormat.for_model(tokenizer, model.config.vision)

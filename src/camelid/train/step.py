@@ -76,7 +76,7 @@ def train_step(
     for batch in (batch.to(device) for batch in batches):
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype is not None):
             output = model(batch.token_ids, batch.document_lengths, batch.tiles, batch.patch_positions)
-        head_weight = model.language_model.lm_head.weight
+        head_weight = model.language_model.head_weight
         loss, per_token = cross_entropy_sum(
             output.hidden, head_weight, batch.target_ids, batch.loss_weights, dtype
         )
