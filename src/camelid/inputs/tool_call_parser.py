@@ -198,9 +198,9 @@ class ToolCallParser:
 
     def _expect_python_call(self, start: int) -> _Step:
         """A name, a parenthesis, and what may follow it: the name of an argument and `=`, or the end."""
-        name_end = yield from self._over(_PYTHON_NAME, start)
-        if name_end == start:
+        if not (yield from self._has(start)) or not self._held[start].isidentifier():
             raise _NotCalls(start)
+        name_end = yield from self._over(_PYTHON_NAME, start)
         opening = yield from self._over(_BLANK, name_end)
         yield from self._expect(opening, "(")
         argument = yield from self._over(_BLANK, opening + 1)
