@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from camelid.core import Message
+from camelid.core import Message, ToolCall
 from camelid.inputs import ChatFormat, StyleName, Tokenizer
 from camelid.inputs.special_tokens import SPECIAL_TOKEN_NAMES
 from camelid.inputs.tool_prompt import offer_tools
@@ -172,3 +172,21 @@ def test_transformers_reference_has_the_published_special_tokens(
     for name in SPECIAL_TOKEN_NAMES[:1134]:
         assert theirs(f"<|{name}|>") == meta_tokenizer.special(name)
     assert theirs(PAD_TOKEN) == meta_tokenizer.special("reasoning_reserved_special_token_0")
+
+
+def test_the_ids_in_the_documentation(
+    ours: Ours, meta_chat: MetaChat, transformers_chat: TransformersChat
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "chat-format.md").read_text(encoding="utf-8")
+    lines = page.partition("```ids\n")[2].partition("```")[0].splitlines()
+    written = {line.partition(":")[0]: [int(word) for word in line.split()[1:]] for line in lines}
+    call = ToolCall("get_weather", {"city": "Oslo"})
+    turns = (
+        Message.of("user", "Weather?"),
+        Message.of("assistant", tool_calls=[call]),
+        Message.of("ipython", "-3"),
+    )
+    item = Conversation("documentation", turns)
+    assert written == {style: ours(style, item) for style in ("camelid", "transformers", "meta")}
+    assert written["meta"] == meta_chat.ids(turns)
+    assert written["transformers"] == transformers_chat.ids(turns)
