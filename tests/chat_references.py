@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
 from camelid.core import ImagePart, Message, Part, TextPart, ToolDefinition
 from camelid.inputs.special_tokens import SPECIAL_TOKEN_NAMES
@@ -37,10 +37,13 @@ class MetaChat:
     def __init__(self, tokenizer_path: Path) -> None:
         stand_in = {} if importlib.util.find_spec("torchvision") else _torchvision()
         sys.modules.update(stand_in)
+        loads_truncated = ImageFile.LOAD_TRUNCATED_IMAGES
         try:
             from llama_models import datatypes
             from llama_models.llama4 import args, chat_format, tokenizer
         finally:
+            # Its import tells Pillow to fill damaged pictures up with grey, for the whole process.
+            ImageFile.LOAD_TRUNCATED_IMAGES = loads_truncated
             for name in stand_in:
                 del sys.modules[name]
         self.types = datatypes

@@ -168,15 +168,18 @@ def read_json(text: str) -> list[ToolCall] | None:
     if not items or not all(_is_json_call(item) for item in items):
         return None
     try:
-        return [ToolCall(item["name"], item.get("parameters", item.get("arguments"))) for item in items]
+        return [
+            ToolCall(item["name"], item.get("parameters") or item.get("arguments") or {}) for item in items
+        ]
     except InputError:
         return None
 
 
 def read_tagged(name: str, text: str) -> list[ToolCall] | None:
     """The call in `<function=NAME>TEXT</function>`."""
+    arguments = _load_json(text)
     try:
-        return [ToolCall(name, _load_json(text))]
+        return [ToolCall(name, arguments)] if isinstance(arguments, dict) else None
     except InputError:
         return None
 
@@ -195,5 +198,5 @@ def _is_json_call(item: Any) -> bool:
         and item.keys() <= _JSON_KEYS
         and isinstance(item.get("name"), str)
         and item.get("type", "function") == "function"
-        and ("parameters" in item) != ("arguments" in item)
+        and [isinstance(item[key], dict) for key in ("parameters", "arguments") if key in item] == [True]
     )
