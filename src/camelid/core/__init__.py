@@ -14,7 +14,17 @@ from camelid.core.completion import (
     Usage,
 )
 from camelid.core.config import Config
-from camelid.core.messages import Frame, ImagePart, Message, Part, Role, TextPart, VideoPart
+from camelid.core.messages import (
+    Frame,
+    ImagePart,
+    Message,
+    Part,
+    Role,
+    TextPart,
+    ToolCall,
+    ToolDefinition,
+    VideoPart,
+)
 
 __all__ = [
     "MODALITIES",
@@ -33,6 +43,8 @@ __all__ = [
     "Role",
     "SamplingParams",
     "TextPart",
+    "ToolCall",
+    "ToolDefinition",
     "Usage",
     "VideoPart",
 ]

@@ -1,8 +1,9 @@
 """Messages and documents become model input: the one way in, for training and for serving.
 
 Meta's, token for token: the header, the separate encoding of header, blank line and content, and the layout
-of an image block. Ours: loss weights, documents, and the layout of a video, for which Meta released no code
-(its blog speaks of video as frame stills; about one single-tile still per second explains its numbers).
+of an image block. Transformers': tools, their calls and results. `style` gives either one whole. Ours: loss
+weights, documents, and the layout of a video, for which Meta released no code (its blog speaks of video as frame
+stills; about one single-tile still per second explains its numbers). docs/chat-format.md has the table.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from torch import Tensor
 
 from camelid.core.batch import Modality, ModelInput
 from camelid.core.errors import InputError
-from camelid.core.messages import ImagePart, Message, Part, Role, TextPart, VideoPart
+from camelid.core.messages import ImagePart, Message, Part, Role, ToolDefinition, VideoPart
 from camelid.inputs import special_tokens as names
+from camelid.inputs.chat_style import STYLES, StyleName
 from camelid.inputs.image_tiling import cut_tiles, load_image
 from camelid.inputs.tokenizer import Tokenizer
+from camelid.inputs.tool_calls import CallForm
+from camelid.inputs.tool_prompt import ToolsPlace, offer_tools
+from camelid.inputs.turn import Piece, Special, join_text, part_pieces, trim_system, turn_pieces
 from camelid.inputs.video_frames import load_frames
 
 __all__ = ["ChatFormat", "TileShape"]
@@ -47,7 +52,12 @@ class ChatFormat:
         max_tiles: int = 16,
         max_frames: int = 8,
         frames_per_second: float = 1.0,
+        *,
+        style: StyleName = "camelid",
+        call_form: CallForm = "json",
+        tools_place: ToolsPlace | None = None,
     ) -> None:
+        """`call_form` is how calls are asked for and written; JSON's tools stand with the user unless told."""
         assert tile_size is None or (tile_size > 0 and patch_tokens_per_tile > 0)
         self.tokenizer = tokenizer
         self.tile_size = tile_size
@@ -55,13 +65,15 @@ class ChatFormat:
         self.max_tiles = max_tiles
         self.max_frames = max_frames
         self.frames_per_second = frames_per_second
+        self.style = STYLES[style]
+        self.call_form = call_form
+        self.tools_place: ToolsPlace = tools_place or ("user" if call_form == "json" else "system")
         special = tokenizer.special
         self._begin_of_text = special("begin_of_text")
         self._end_of_text = special("end_of_text")
-        self._eot = special("eot")
-        blank_line = tokenizer.encode("\n\n")
+        self._blank_line = tokenizer.encode("\n\n")
         self._headers: dict[Role, list[int]] = {
-            role: [special("header_start"), *tokenizer.encode(role), special("header_end"), *blank_line]
+            role: [special("header_start"), *tokenizer.encode(role), special("header_end")]
             for role in ("system", "user", "assistant", "ipython")
         }
         self._image_start, self._image_end = special("image_start"), special("image_end")
@@ -79,37 +91,46 @@ class ChatFormat:
         *,
         max_frames: int = 8,
         frames_per_second: float = 1.0,
+        style: StyleName = "camelid",
+        call_form: CallForm = "json",
+        tools_place: ToolsPlace | None = None,
     ) -> ChatFormat:
         """The format that fits a model's vision config, or its absence."""
-        if vision is None:
-            return cls(tokenizer, max_frames=max_frames, frames_per_second=frames_per_second)
         return cls(
             tokenizer,
-            vision.image_size,
-            vision.patch_tokens_per_tile,
-            vision.max_tiles,
-            max_frames,
-            frames_per_second,
+            vision.image_size if vision else None,
+            vision.patch_tokens_per_tile if vision else 0,
+            vision.max_tiles if vision else 16,
+            max_frames=max_frames,
+            frames_per_second=frames_per_second,
+            style=style,
+            call_form=call_form,
+            tools_place=tools_place,
         )
 
-    def encode(self, messages: Sequence[Message], *, for_generation: bool = False) -> ModelInput:
-        """A conversation: begin_of_text, then per message its header, a blank line, its content and eot.
+    def encode(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[ToolDefinition] = (),
+        for_generation: bool = False,
+    ) -> ModelInput:
+        """A conversation: begin_of_text, then per message its header, a blank line, its content and eot or eom.
 
-        The loss is on what the assistant says and on the eot after it. `for_generation` opens an assistant
-        message at the end. Each part is encoded on its own. Raises InputError for no messages, and for
-        pictures or clips that this model cannot see or nobody can read.
+        The loss is on what the assistant says and on the end of it. `for_generation` opens an assistant message
+        at the end. Text never becomes special tokens. Raises InputError for no messages, for calls and tools
+        that the form of calls cannot write, and for pictures or clips that this model cannot see or nobody can
+        read.
         """
         if not messages:
             raise InputError("a conversation needs at least one message, got none")
         sequence = _Sequence(self.tile_size or 1)
         sequence.add([self._begin_of_text], 0.0)
-        for message in messages:
-            weight = 1.0 if message.role == "assistant" else 0.0
-            sequence.add(self._headers[message.role], 0.0)
-            self._add_parts(sequence, message.parts, weight)
-            sequence.add([self._eot], weight)
+        turns = trim_system(messages) if self.style.trims_system else messages
+        for message in offer_tools(turns, tools, self.call_form, self.tools_place) if tools else turns:
+            self._add_turn(sequence, message)
         if for_generation:
-            sequence.add(self._headers["assistant"], 0.0)
+            sequence.add(self._headers["assistant"] + self._blank_line, 0.0)
         return sequence.finish()
 
     def encode_document(self, parts: Sequence[Part]) -> ModelInput:
@@ -121,18 +142,35 @@ class ChatFormat:
             raise InputError("a document needs at least one part, got none")
         sequence = _Sequence(self.tile_size or 1)
         sequence.add([self._begin_of_text], 0.0)
-        self._add_parts(sequence, parts, 1.0)
+        self._add_pieces(sequence, part_pieces(parts), 1.0)
         sequence.add([self._end_of_text], 1.0)
         return sequence.finish()
 
-    def _add_parts(self, sequence: _Sequence, parts: Sequence[Part], weight: float) -> None:
-        for part in parts:
-            if isinstance(part, TextPart):
-                sequence.add(self.tokenizer.encode(part.text), weight)
-            elif isinstance(part, ImagePart):
-                self._add_image(sequence, part)
+    def _add_turn(self, sequence: _Sequence, message: Message) -> None:
+        weight = 1.0 if message.role == "assistant" else 0.0
+        sequence.add(self._headers[message.role], 0.0)
+        pieces, blank_line = turn_pieces(message, self.style, self.call_form), self._blank_line
+        if self.style.joins_text:
+            pieces = join_text(["\n\n", *pieces])
+            first = self.tokenizer.encode(str(pieces.pop(0)))
+            # A token that is half blank line and half content counts in the loss.
+            blank_line = first[: len(blank_line)] if first[: len(blank_line)] == blank_line else []
+            sequence.add(blank_line, 0.0)
+            sequence.add(first[len(blank_line) :], weight)
+        else:
+            sequence.add(blank_line, 0.0)
+        self._add_pieces(sequence, pieces, weight)
+
+    def _add_pieces(self, sequence: _Sequence, pieces: Sequence[Piece], weight: float) -> None:
+        for piece in pieces:
+            if isinstance(piece, str):
+                sequence.add(self.tokenizer.encode(piece), weight)
+            elif isinstance(piece, Special):
+                sequence.add([self.tokenizer.special(piece.name)], weight)
+            elif isinstance(piece, ImagePart):
+                self._add_image(sequence, piece)
             else:
-                self._add_video(sequence, part)
+                self._add_video(sequence, piece)
 
     def _add_image(self, sequence: _Sequence, part: ImagePart) -> None:
         """image_start, the tiles row by row if more than one, image, the (global) tile, image_end."""

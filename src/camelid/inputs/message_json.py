@@ -2,7 +2,12 @@
 
 [{"role": "user", "content": "text"},
  {"role": "user", "content": [{"type": "text", "text": "..."}, {"type": "image", "path": "..."},
-                              {"type": "video", "path": "..."}]}]
+                              {"type": "video", "path": "..."}]},
+ {"role": "assistant", "tool_calls": [{"name": "get_weather", "arguments": {"city": "Oslo"}}]},
+ {"role": "ipython", "content": "what the tool answered"}]
+
+`content` may be left out beside `tool_calls`. Results follow in the order of the calls, which is all that the
+model ever sees of an id.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from camelid.core.errors import InputError
-from camelid.core.messages import ImagePart, Message, Part, Role, TextPart, VideoPart
+from camelid.core.messages import ImagePart, Message, Part, Role, TextPart, ToolCall, VideoPart
 
 __all__ = ["parse_messages"]
 
@@ -32,9 +37,15 @@ class _File(_Strict):
     path: str
 
 
+class _ToolCall(_Strict):
+    name: str
+    arguments: dict[str, Any]
+
+
 class _Message(_Strict):
     role: Role
-    content: str | list[Annotated[_Text | _File, Field(discriminator="type")]]
+    content: str | list[Annotated[_Text | _File, Field(discriminator="type")]] | None = None
+    tool_calls: Annotated[list[_ToolCall], Field(min_length=1)] | None = None
 
 
 _MESSAGES = TypeAdapter(Annotated[list[_Message], Field(min_length=1)])
@@ -50,14 +61,26 @@ def parse_messages(value: Any, base_dir: Path) -> list[Message]:
     except ValidationError as error:
         problems = "; ".join(f"{_place(problem['loc'])}: {problem['msg']}" for problem in error.errors())
         raise InputError(f"messages: {problems}") from error
-    return [Message(message.role, _parts(message.content, base_dir)) for message in parsed]
+    return [_message(message, base_dir, index) for index, message in enumerate(parsed)]
+
+
+def _message(message: _Message, base_dir: Path, index: int) -> Message:
+    if message.content is None and message.tool_calls is None:
+        raise InputError(f"messages: {index}.content: Field required, unless there are tool_calls")
+    try:
+        calls = tuple(ToolCall(call.name, call.arguments) for call in message.tool_calls or ())
+        return Message(message.role, _parts(message.content, base_dir), calls)
+    except InputError as error:
+        raise InputError(f"messages: {index}.tool_calls: {error}") from error
 
 
 def _place(location: tuple[int | str, ...]) -> str:
     return ".".join(map(str, location)) or "the whole"
 
 
-def _parts(content: str | list[_Text | _File], base_dir: Path) -> tuple[Part, ...]:
+def _parts(content: str | list[_Text | _File] | None, base_dir: Path) -> tuple[Part, ...]:
+    if content is None:
+        return ()
     if isinstance(content, str):
         return (TextPart(content),)
     return tuple(_part(item, base_dir) for item in content)

@@ -98,6 +98,10 @@ class TemplateFormat:
         """
         if not messages:
             raise InputError("a conversation needs at least one message, got none")
+        if any(message.tool_calls for message in messages):
+            raise InputError(
+                "calls of tools are known in Llama 4's own format only, not in a chat template's"
+            )
         mark = self._unused_character(messages)
         rendered = self._rendered(messages, for_generation, mark)
         ids, starts = self._tokens(rendered, mark)
