@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from camelid.checkpoint.gguf_layout import read_gguf_text_files
-from camelid.core import ImagePart, Message, TextPart, VideoPart
+from camelid.core import ImagePart, Message, TextPart, ToolCall, VideoPart
 from camelid.core.errors import DataError, InputError
 from camelid.inputs import AnyChatFormat, AnyTokenizer, JsonTokenizer, TemplateFormat
 
@@ -179,6 +179,8 @@ def test_what_a_template_refuses_is_told(files: dict[str, str]) -> None:
         ours.encode([SAID("user", "x"), SAID("user", "y")])
     with pytest.raises(InputError, match="at least one message"):
         ours.encode([])
+    with pytest.raises(InputError, match="calls of tools are known in Llama 4's own format only"):
+        ours.encode([Message("assistant", (), (ToolCall("f", {}),))])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppend
 
 from camelid.cli.sampling_flags import SamplingFlags
 
-__all__ = ["Chat", "Convert", "Data", "Demo", "Eval", "Generate", "Inspect", "Pretrain", "Sft"]
+__all__ = ["Chat", "Convert", "Data", "Demo", "Eval", "Export", "Generate", "Inspect", "Pretrain", "Sft"]
 
 RUN_ROOT = Path("runs")
 Model = Annotated[Path | None, arg(metavar="MODEL")]
@@ -237,4 +237,23 @@ class Convert:
 
         shard_bytes = int(self.max_shard_gb * 1e9)
         convert(self.source, self.destination, self.to, self.dtype, shard_bytes, self.model_parallel)
+        return 0
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a model as a folder that transformers loads and llama.cpp's converter reads, tokenizer and all."""
+
+    destination: Positional[Path]
+    """A folder that is not there yet."""
+    model: Model = None
+    """A run, a checkpoint or a model folder. Default: the newest run, else the shipped weights."""
+    dtype: Literal["keep", "bf16", "fp16", "fp32"] = "keep"
+    """Of the weights."""
+
+    def run(self) -> int:
+        """Exports."""
+        from camelid.cli.export import export
+
+        export(self.model, self.destination, self.dtype)
         return 0

@@ -5,6 +5,7 @@ In: core messages. Out: core model input. Must not know: models, data sets.
 
 from camelid.inputs.chat_format import ChatFormat, TileShape
 from camelid.inputs.chat_style import StyleName
+from camelid.inputs.hf_tokenizer_files import hf_tokenizer_files
 from camelid.inputs.image_tiling import ImageTiles, choose_canvas, cut_tiles, load_image
 from camelid.inputs.json_tokenizer import JsonTokenizer
 from camelid.inputs.message_json import parse_messages
@@ -34,6 +35,7 @@ __all__ = [
     "ToolsPlace",
     "choose_canvas",
     "cut_tiles",
+    "hf_tokenizer_files",
     "load_frames",
     "load_image",
     "parse_messages",

@@ -100,9 +100,18 @@ class Tokenizer:
 
     def save(self, path: Path) -> None:
         """Writes the base vocabulary in tiktoken's text form."""
-        by_rank = sorted(self._ranks.items(), key=lambda item: item[1])
-        lines = [base64.b64encode(token) + b" %d\n" % rank for token, rank in by_rank]
+        lines = [base64.b64encode(token) + b" %d\n" % rank for token, rank in self.ranks.items()]
         write_bytes_atomically(path, b"".join(lines))
+
+    @property
+    def ranks(self) -> dict[bytes, int]:
+        """The base vocabulary in order of rank."""
+        return dict(sorted(self._ranks.items(), key=lambda item: item[1]))
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """Special tokens as they are written, `<|name|>`, in order of their ids."""
+        return {f"<|{name}|>": token_id for name, token_id in self._special_ids.items()}
 
     @property
     def num_base_tokens(self) -> int:

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from camelid.model.moe import Experts
+from camelid.model.moe import Experts, FeedForward
 from camelid.ops import looped_experts, pack_matrix, swiglu
 
-__all__ = ["PackedExperts", "PackedLinear", "pack_for_decoding"]
+__all__ = ["PackedExperts", "PackedFeedForward", "PackedLinear", "pack_for_decoding"]
 
 
 class PackedLinear(nn.Module):
@@ -21,6 +21,18 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*rows in"]) -> Float[Tensor, "*rows out"]:
         return self.matrix(x)
+
+
+class PackedFeedForward(nn.Module):
+    """In the place of `FeedForward`, for inference: gate and up are one matrix."""
+
+    def __init__(self, dense: FeedForward) -> None:
+        super().__init__()
+        self.gate_up = pack_matrix(torch.cat([dense.gate_proj.weight, dense.up_proj.weight]))
+        self.down = pack_matrix(dense.down_proj.weight)
+
+    def forward(self, x: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
+        return self.down(swiglu(self.gate_up(x)))
 
 
 class PackedExperts(nn.Module):
@@ -46,9 +58,11 @@ class PackedExperts(nn.Module):
 
 @torch.no_grad()
 def pack_for_decoding(module: nn.Module) -> None:
-    """Replaces linear layers and experts below `module`, in place; their parameters are gone afterwards."""
+    """Replaces linear layers, feed-forward layers and experts below `module`; their parameters are gone afterwards."""
     for name, child in list(module.named_children()):
-        if isinstance(child, nn.Linear) and "bias" not in dict(child.named_parameters()):
+        if isinstance(child, FeedForward):
+            setattr(module, name, PackedFeedForward(child))
+        elif isinstance(child, nn.Linear) and "bias" not in dict(child.named_parameters()):
             setattr(module, name, PackedLinear(child.weight))
         elif isinstance(child, Experts):
             setattr(module, name, PackedExperts(child))

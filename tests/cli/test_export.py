@@ -1,0 +1,105 @@
+"""`camelid export`, read back by transformers: weights, vocabulary, chat template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerFast
+
+from camelid.checkpoint import load_model
+from camelid.cli.main import main
+from camelid.core import Message
+from camelid.infer.locate import SHIPPED_MODEL
+from camelid.inputs import ChatFormat, Tokenizer
+from camelid.inputs.hf_tokenizer_files import tokenizer_json
+
+TEXTS = (
+    "", "Hello world", "don't Don'T", "1234567 12 345", "  \n\tdéjà vu 😀", "你好世界 नमस्ते สวัสดี مرحبا", "a" * 300,
+    "def f(x):\n    return x**2\n", " \u00a0\u2003 x", "👩‍👩‍👧‍👦🇫🇷", "\r\n\r\n/ // ///",
+    "ſtraße ﬁ Ⅷ", "zzzz qqqq xjxj vwvw",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped model."""
+    path = tmp_path_factory.mktemp("export") / "model"
+    assert main(["export", str(path), "--model", str(SHIPPED_MODEL)]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def theirs(exported: Path) -> PreTrainedTokenizerFast:
+    tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(exported)
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
+def ours() -> Tokenizer:
+    vocab_size = load_model(SHIPPED_MODEL).config.text.vocab_size
+    return Tokenizer.from_file(SHIPPED_MODEL / "tokenizer.model", vocab_size=vocab_size)
+
+
+def test_text_has_the_same_ids(ours: Tokenizer, theirs: PreTrainedTokenizerFast) -> None:
+    for text in TEXTS:
+        ids = theirs(text, add_special_tokens=False)["input_ids"]
+        assert ids == ours.encode(text), text
+        assert theirs.decode(ids) == text
+    assert theirs("x")["input_ids"] == [ours.special("begin_of_text"), *ours.encode("x")]
+    assert theirs.vocab_size + len(theirs.get_added_vocab()) >= ours.vocab_size
+    assert theirs.convert_tokens_to_ids("<|patch|>") == ours.special("patch")
+
+
+def test_conversations_have_the_same_ids(ours: Tokenizer, theirs: PreTrainedTokenizerFast) -> None:
+    messages = [
+        Message.of("system", "Be brief."),
+        Message.of("user", "Hi 😀"),
+        Message.of("assistant", "Hello."),
+        Message.of("ipython", "42 \"é\""),
+        Message.of("user", ""),
+    ]
+    expected = ChatFormat(ours).encode(messages, for_generation=True).token_ids.tolist()
+    turns = [{"role": message.role, "content": message.text} for message in messages]
+    found = theirs.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+    assert found == expected
+
+
+def test_the_template_shows_pictures_and_refuses_tools(theirs: PreTrainedTokenizerFast) -> None:
+    content = [{"type": "image"}, {"type": "text", "text": "What?"}]
+    text = theirs.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
+    assert text == "<|begin_of_text|><|header_start|>user<|header_end|>\n\n<|image|>What?<|eot|>"
+    with pytest.raises(Exception, match="plain turns only"):
+        theirs.apply_chat_template([{"role": "assistant", "content": "", "tool_calls": []}])
+
+
+@torch.no_grad()
+def test_the_model_answers_alike(exported: Path, ours: Tokenizer, theirs: PreTrainedTokenizerFast) -> None:
+    peer = AutoModelForImageTextToText.from_pretrained(exported, dtype=torch.float32)
+    ids = theirs("Once upon a time", return_tensors="pt")["input_ids"]
+    model = load_model(SHIPPED_MODEL)
+    expected = model.logits(model(ids[0]).hidden)
+    torch.testing.assert_close(peer(ids).logits[0], expected, atol=1e-4, rtol=0)
+    assert set(peer.generation_config.eos_token_id) == set(ours.stop_ids)
+
+
+def test_llama_4s_own_vocabulary(tmp_path: Path) -> None:
+    """All 200,000 tokens: each is one token of itself, and texts have the same ids."""
+    import llama_models.llama4
+    from tokenizers import Tokenizer as BpeTokenizer
+
+    ours = Tokenizer.from_file(Path(llama_models.llama4.__file__).parent / "tokenizer.model")
+    theirs = BpeTokenizer.from_str(tokenizer_json(ours))
+    assert theirs.get_vocab_size() == ours.vocab_size == 202_048
+    for text in TEXTS:
+        assert theirs.encode(text, add_special_tokens=False).ids == ours.encode(text), text
+    licence = (Path(__file__).parents[2] / "LICENSE").read_text(encoding="utf-8")
+    assert theirs.encode(licence, add_special_tokens=False).ids == ours.encode(licence)
+
+
+def test_what_cannot_be_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x").touch()
+    assert main(["export", str(tmp_path / "out"), "--model", str(SHIPPED_MODEL)]) == 2
+    assert "not empty" in capsys.readouterr().err
