@@ -57,7 +57,7 @@ def test_conversations_have_the_same_ids(ours: Tokenizer, theirs: PreTrainedToke
         Message.of("system", "Be brief."),
         Message.of("user", "Hi 😀"),
         Message.of("assistant", "Hello."),
-        Message.of("ipython", "42 \"é\""),
+        Message.of("ipython", '42 "é"'),
         Message.of("user", ""),
     ]
     expected = ChatFormat(ours).encode(messages, for_generation=True).token_ids.tolist()
