@@ -55,7 +55,10 @@ def config_to_hf(config: Llama4Config, num_special_tokens: int = NUM_RELEASED_SP
     ids = {"bos_token_id": first_special, "eos_token_id": [first_special + n for n in (1, 7, 8)]}
     ids["pad_token_id"] = first_special + 18
     text = {name: getattr(config.text, name) for name in SAME_NAME}
-    scaling = config.text.rope_scaling
+    scaling, moe_layers = config.text.rope_scaling, tuple(config.text.moe_layers)
+    step = moe_layers[0] + 1 if moe_layers else 0
+    if step and moe_layers == tuple(range(step - 1, config.text.num_hidden_layers, step)):
+        text["interleave_moe_layer_step"] = step  # all that llama.cpp reads of the plan
     text |= ids | {
         "model_type": "llama4_text",
         "num_hidden_layers": config.text.num_hidden_layers,

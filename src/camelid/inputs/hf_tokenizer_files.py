@@ -81,7 +81,8 @@ def tokenizer_json(tokenizer: Tokenizer) -> str:
         return "".join(character[byte] for byte in token)
 
     ranks = tokenizer.ranks
-    merges = [tuple(map(written, _halves(token, ranks))) for token in ranks if len(token) > 1]
+    halves = (_halves(token, ranks) for token in ranks if len(token) > 1)
+    merges = [(written(left), written(right)) for left, right in halves]
     # ignore_merges: tiktoken takes a whole piece that is a token before it merges anything, and so does this.
     model = models.BPE({written(token): rank for token, rank in ranks.items()}, merges, ignore_merges=True)
     bpe = BpeTokenizer(model)
