@@ -15,7 +15,8 @@ from gguf import GGUFWriter
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
-from camelid.checkpoint import chat_files, is_gguf, load_chat_format, load_model, save_dense_model
+from camelid.checkpoint import is_gguf, load_model, save_dense_model
+from camelid.checkpoint.chat_files import chat_files, load_chat_format
 from camelid.checkpoint.gguf_layout import read_gguf_config
 from camelid.cli.main import main
 from camelid.core import Message, SamplingParams

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from camelid.checkpoint import chat_files
+from camelid.checkpoint.chat_files import chat_files
 from camelid.checkpoint.dense_layout import dense_name_to_hf, rows_to_hf
 from camelid.core import Message, SamplingParams
 from camelid.infer import Generator

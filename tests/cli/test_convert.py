@@ -9,7 +9,8 @@ import torch
 from huggingface_hub import HfApi, parse_local_safetensors_file_metadata
 from huggingface_hub.utils import SafetensorsRepoMetadata
 
-from camelid.checkpoint import load_model, open_hub_model, save_model
+from camelid.checkpoint import load_model, save_model
+from camelid.checkpoint.hub_layout import open_hub_model
 from camelid.cli.main import main
 from camelid.core.errors import CheckpointError
 from camelid.testing.meta_reference import tiny_model_for_meta

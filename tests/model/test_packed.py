@@ -10,7 +10,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from camelid.model import Llama4
-from camelid.model.packed import PackedExperts, PackedFeedForward, PackedLinear, pack_for_decoding
+from camelid.model.packed import (
+    PackedAttention,
+    PackedExperts,
+    PackedFeedForward,
+    PackedLinear,
+    pack_for_decoding,
+)
 from camelid.ops import looped_experts, pack_matrix, routed_experts, swiglu
 from camelid.testing import TinyKind, tiny_input, tiny_model
 
@@ -49,9 +55,12 @@ def test_a_packed_model(kind: TinyKind) -> None:
     packed: Llama4 = copy.deepcopy(plain)
     pack_for_decoding(packed.language_model)
     kinds = {type(module) for module in packed.modules()}
-    assert {PackedLinear, PackedExperts, PackedFeedForward} <= kinds and nn.Linear in kinds, (
-        "only the decoder was to be packed"
-    )
+    assert {
+        PackedAttention,
+        PackedLinear,
+        PackedExperts,
+        PackedFeedForward,
+    } <= kinds and nn.Linear in kinds, "only the decoder was to be packed"
     item = tiny_input(plain.config, 30, (4,))
     arguments = (item.token_ids, None, item.tiles, item.patch_positions)
     exact = tiny_model(kind, vision=True)(*arguments).hidden

@@ -11,10 +11,8 @@ from camelid.checkpoint.any_layout import (
     save_dense_model,
     save_model,
 )
-from camelid.checkpoint.chat_files import chat_files, load_chat_format
 from camelid.checkpoint.hf_config import load_config, model_files
 from camelid.checkpoint.hf_layout import verify_digests, weights_digest, write_hf
-from camelid.checkpoint.hub_layout import open_hub_model
 from camelid.checkpoint.meta_writer import write_meta
 from camelid.checkpoint.stored_model import StoredModel
 from camelid.checkpoint.streaming import StreamPlan, load_within
@@ -22,15 +20,12 @@ from camelid.checkpoint.streaming import StreamPlan, load_within
 __all__ = [
     "StoredModel",
     "StreamPlan",
-    "chat_files",
     "is_gguf",
     "is_model_dir",
-    "load_chat_format",
     "load_config",
     "load_model",
     "load_within",
     "model_files",
-    "open_hub_model",
     "open_model",
     "save_dense_model",
     "save_model",

@@ -9,7 +9,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-from camelid.checkpoint import chat_files, is_gguf, open_model, verify_digests, write_hf, write_meta
+from camelid.checkpoint import is_gguf, open_model, verify_digests, write_hf, write_meta
+from camelid.checkpoint.chat_files import chat_files
 from camelid.core.errors import CheckpointError
 from camelid.core.files import write_bytes_atomically
 

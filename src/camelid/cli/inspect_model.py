@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from camelid.checkpoint import StoredModel, open_hub_model, open_model, weights_digest
+from camelid.checkpoint import StoredModel, open_model, weights_digest
 from camelid.core.errors import CheckpointError
 from camelid.model import Llama4Config, active_parameters, total_parameters
 from camelid.model.counting import kv_cache_values
@@ -30,6 +30,9 @@ def inspect_model(where: str, console: Console) -> None:
     if path.exists():
         model = open_model(path)
     elif where.count("/") == 1 and not where.startswith("."):
+        # The Hub's client takes a tenth of a second to import, for which folders need not wait.
+        from camelid.checkpoint.hub_layout import open_hub_model
+
         model = open_hub_model(where)
     else:
         raise CheckpointError(f"{where}: neither a folder nor a repository such as org/name")

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from camelid.checkpoint import StreamPlan, load_chat_format, load_within
+from camelid.checkpoint import StreamPlan, load_within
+from camelid.checkpoint.chat_files import load_chat_format
 from camelid.core import Completion, FinishReason, Message, ModelInput, SamplingParams, TextPart, Usage
 from camelid.core.errors import InputError
 from camelid.infer.sampler import sample

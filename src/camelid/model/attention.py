@@ -126,13 +126,14 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, kv_width, bias=False)
         self.o_proj = nn.Linear(width, config.hidden_size, bias=False)
 
+    def projections(self, x: Float[Tensor, "tokens hidden"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [tokens heads·head_dim], keys and values [tokens kv_heads·head_dim]."""
+        return self.q_proj(x), self.k_proj(x), self.v_proj(x)
+
     def forward(
         self, x: Float[Tensor, "tokens hidden"], geometry: TokenGeometry, cache: LayerCache | None
     ) -> Float[Tensor, "tokens hidden"]:
-        q, k, v = (
-            project(x).unflatten(-1, (-1, self.head_dim))
-            for project in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        q, k, v = (projected.unflatten(-1, (-1, self.head_dim)) for projected in self.projections(x))
         if self.layer_type == "chunked":
             q, k = apply_rope(q, geometry.turns), apply_rope(k, geometry.turns)
             if self.use_qk_norm:

@@ -6,10 +6,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from camelid.model.attention import Attention
 from camelid.model.moe import Experts, FeedForward
 from camelid.ops import looped_experts, pack_matrix, swiglu
 
-__all__ = ["PackedExperts", "PackedFeedForward", "PackedLinear", "pack_for_decoding"]
+__all__ = ["PackedAttention", "PackedExperts", "PackedFeedForward", "PackedLinear", "pack_for_decoding"]
 
 
 class PackedLinear(nn.Module):
@@ -21,6 +22,23 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*rows in"]) -> Float[Tensor, "*rows out"]:
         return self.matrix(x)
+
+
+class PackedAttention(Attention):
+    """In the place of `Attention`, for inference: queries, keys and values come from one matrix."""
+
+    def __init__(self, plain: Attention) -> None:
+        nn.Module.__init__(self)
+        self.layer_type, self.use_qk_norm = plain.layer_type, plain.use_qk_norm
+        self.eps, self.head_dim = plain.eps, plain.head_dim
+        weights = [plain.q_proj.weight, plain.k_proj.weight, plain.v_proj.weight]
+        self.widths = [weight.shape[0] for weight in weights]
+        self.qkv = pack_matrix(torch.cat(weights))
+        self.o_proj = PackedLinear(plain.o_proj.weight)  # type: ignore[assignment]
+
+    def projections(self, x: Float[Tensor, "tokens hidden"]) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = self.qkv(x).split(self.widths, -1)
+        return q, k, v
 
 
 class PackedFeedForward(nn.Module):
@@ -58,9 +76,11 @@ class PackedExperts(nn.Module):
 
 @torch.no_grad()
 def pack_for_decoding(module: nn.Module) -> None:
-    """Replaces linear layers, feed-forward layers and experts below `module`; their parameters are gone afterwards."""
+    """Replaces attention, feed-forward, experts and linear layers below `module`, whose parameters are gone then."""
     for name, child in list(module.named_children()):
-        if isinstance(child, FeedForward):
+        if isinstance(child, Attention):
+            setattr(module, name, PackedAttention(child))
+        elif isinstance(child, FeedForward):
             setattr(module, name, PackedFeedForward(child))
         elif isinstance(child, nn.Linear) and "bias" not in dict(child.named_parameters()):
             setattr(module, name, PackedLinear(child.weight))
