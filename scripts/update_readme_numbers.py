@@ -34,6 +34,13 @@ MEASURES = {
     "train-step-mini-maverick-4x512": "training step, 427M Maverick, 4 x 512 tokens",
     "train-memory-mini-maverick-4x512": "peak memory of that process",
     "prefill-mini-scout": "prefill of 2,048 tokens, 229M Scout",
+    "real-layer": "one token through one layer of Scout's real shape",
+}
+# Raced against what the machine does without any model: it copies files, it reads memory.
+FLOORS = {
+    "convert-hf": "13 GB from Hugging Face's layout to the same (a copy of the files)",
+    "convert-meta": "13 GB from Hugging Face's layout to Meta's, two ranks (a copy of the files)",
+    "real-layer-memory": "one token through one layer of Scout's real shape (reading as many bytes)",
 }
 
 
@@ -56,19 +63,40 @@ def scores_table() -> str:
     return "\n".join(lines)
 
 
-def benchmarks_table() -> str:
-    """Peer, ours and ratio of every benchmark, medians."""
-    lines = ["| what | transformers | Camelid | ratio |", "|---|--:|--:|--:|"]
-    for name, what in MEASURES.items():
-        result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+def read_result(name: str) -> dict[str, Any]:
+    """What a benchmark wrote."""
+    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return result
+
+
+def races_table(head: str, measures: dict[str, str]) -> str:
+    """Peer, ours and ratio of every race, medians."""
+    lines = [f"| {head} | Camelid | ratio |", "|---|--:|--:|--:|"]
+    for name, what in measures.items():
+        result = read_result(name)
         peer, ours = (f"{statistics.median(result[side]):.3g} {result['unit']}" for side in ("peer", "ours"))
         lines.append(f"| {what} | {peer} | {ours} | {result['ratio']:.2f} |")
     return "\n".join(lines)
 
 
+def floors_table() -> str:
+    """Races against the machine itself, and what was timed without a race."""
+    inspect = read_result("inspect")
+    return (
+        races_table("what (beside what) | the machine", FLOORS)
+        + f"\n\n`camelid inspect` of Scout's 48 layers, {inspect['gigabytes']:.0f} GB of shards: "
+        f"{statistics.median(inspect['seconds']):.2f} s, Python's start included."
+    )
+
+
 def with_tables(readme: str) -> str:
-    """The README with both tables as the JSON has them now."""
-    for name, table in (("scores", scores_table()), ("benchmarks", benchmarks_table())):
+    """The README with its tables as the JSON has them now."""
+    tables = {
+        "scores": scores_table(),
+        "benchmarks": races_table("what | transformers", MEASURES),
+        "floors": floors_table(),
+    }
+    for name, table in tables.items():
         begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
         before, found, rest = readme.partition(begin)
         _, closed, after = rest.partition(end)
