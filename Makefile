@@ -1,5 +1,6 @@
 # Each target is the only command needed on a fresh machine (Python 3.11+ and gcc).
-# An install runs again only when pyproject.toml changes. pip obeys its own settings, such as PIP_INDEX_URL.
+# An install runs again only when pyproject.toml or a native kernel changes.
+# pip obeys its own settings, such as PIP_INDEX_URL.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
@@ -37,7 +38,7 @@ bench: .venv/stamp-bench
 	@"$(PYTHON)" -m venv .venv
 	@touch $@
 
-.venv/stamp-run: pyproject.toml | .venv/stamp-python
+.venv/stamp-run: pyproject.toml hatch_build.py $(wildcard src/camelid/ops/native/*.cpp src/camelid/ops/native/*.h) | .venv/stamp-python
 	@echo "installing Camelid (torch is large: this takes a minute or two)"
 	@$(INSTALL) --editable .
 	@touch $@

@@ -1,7 +1,7 @@
 """One decoder layer of Scout's real shape, one token, bf16: against transformers, and against memory itself.
 
 A token meets 629 MB of a layer's 4.4 GB. transformers reads all experts; ours reads the shared and the chosen one,
-packed for oneDNN. Tokens differ from round to round, so that the chosen experts do, and no cache holds them.
+in tiles, in one native call. Tokens differ from round to round, so that the chosen experts do, and no cache holds them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from transformers import DynamicCache, Llama4TextConfig
 from transformers.models.llama4.modeling_llama4 import Llama4TextDecoderLayer, Llama4TextRotaryEmbedding
 
 from camelid.checkpoint.hf_config import config_to_hf
-from camelid.model import KVCache
 from camelid.model.attention import Geometry
 from camelid.model.llama4 import DecoderLayer
+from camelid.model.native_decoder import layer_weights
 from camelid.model.packed import pack_for_decoding
+from camelid.model.paged_kv import PagedKV, PagedSequence
+from camelid.ops.native import DecodeStep, ModelShape
 from measure import compare, race
 from real_shape import real_shape_config
 
@@ -72,19 +74,25 @@ def peer_steps() -> Callable[[], float]:
 
 
 def our_steps() -> Callable[[], float]:
-    """Our layer with its cache, packed."""
-    layer = DecoderLayer(CONFIG.text, 0).to(torch.bfloat16).eval()
+    """Our layer in native code, over pages."""
+    text = CONFIG.text
+    layer = DecoderLayer(text, 0).to(torch.bfloat16).eval()
     _fill(layer)
     pack_for_decoding(layer)
-    geometry, cache = Geometry(CONFIG.text, False), KVCache(CONFIG.text)
+    pool = PagedKV(text, {"chunked": 16, "global": 0})
+    shape = ModelShape(text.num_attention_heads, text.attention_chunk_size, 1, text.rms_norm_eps)
+    decode = DecodeStep(shape, [layer_weights(layer, pool.keys[0], pool.values[0])])
+    geometry, sequence = Geometry(text), PagedSequence(pool)
 
-    @torch.inference_mode()
     def steps() -> float:
         total = 0.0
         for step in range(STEPS):
-            out, _ = layer(token(step), geometry((1,), cache.length, torch.device("cpu")), cache.layers[0])
-            cache.length += 1
-            total += float(out.float().square().mean())
+            sequence.reserve(1)
+            position, x = torch.tensor([sequence.length]), token(step).float()
+            turns = torch.view_as_real(geometry.at(position)[0]).flatten(1)
+            decode(x, position, turns, torch.ones(1), [sequence.pages("chunked")], [sequence.pages("global")])
+            sequence.length += 1
+            total += float(x.square().mean())
         return total
 
     return steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
 from camelid.core.errors import InputError
@@ -69,17 +69,11 @@ class Geometry(nn.Module):
         frequencies = rope_frequencies(self.config.head_dim, self.config.rope_theta, *slow_down)
         return rotations(positions, frequencies.to(positions.device))
 
-    def forward(
-        self, document_lengths: tuple[int, ...], num_known: int | None, device: torch.device
-    ) -> TokenGeometry:
-        """`num_known` tokens are in the cache already (None: there is no cache)."""
-        config, chunk = self.config, self.config.attention_chunk_size
-        start = num_known or 0
-        if config.is_all_rope and (end := start + max(document_lengths)) > chunk:
-            raise InputError(f"{end:,} positions, but this model's layers see a context of {chunk:,}")
-        positions = torch.cat(
-            [torch.arange(start, start + length, device=device) for length in document_lengths]
-        )
+    def at(
+        self, positions: Int[Tensor, "tokens"]
+    ) -> tuple[Complex[Tensor, "tokens pairs"], Float[Tensor, "tokens"] | None]:
+        """Rotations and temperatures (None: no tuning) of tokens at these positions."""
+        config, chunk, device = self.config, self.config.attention_chunk_size, positions.device
         if self.absolute_positions:
             turns = self._rotations(positions)
         else:
@@ -91,6 +85,20 @@ class Geometry(nn.Module):
             if config.attn_temperature_tuning
             else None
         )
+        return turns, temperature
+
+    def forward(
+        self, document_lengths: tuple[int, ...], num_known: int | None, device: torch.device
+    ) -> TokenGeometry:
+        """`num_known` tokens are in the cache already (None: there is no cache)."""
+        config, chunk = self.config, self.config.attention_chunk_size
+        start = num_known or 0
+        if config.is_all_rope and (end := start + max(document_lengths)) > chunk:
+            raise InputError(f"{end:,} positions, but this model's layers see a context of {chunk:,}")
+        positions = torch.cat(
+            [torch.arange(start, start + length, device=device) for length in document_lengths]
+        )
+        turns, temperature = self.at(positions)
         segments: dict[LayerType, SegmentPlan | tuple[int, ...]]
         if num_known:
             (num_new,) = document_lengths

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from camelid.model.config import TextConfig
 
-__all__ = ["ChunkedLayerCache", "GlobalLayerCache", "KVCache", "LayerCache"]
+__all__ = ["ChunkedLayerCache", "GlobalLayerCache", "KVCache", "LayerCache", "SequenceCache"]
+
+
+@runtime_checkable
+class LayerCache(Protocol):
+    """One layer's keys and values of one sequence."""
+
+    def append(
+        self, k: Float[Tensor, "new kv_heads head_dim"], v: Float[Tensor, "new kv_heads head_dim"]
+    ) -> tuple[Float[Tensor, "known kv_heads head_dim"], Float[Tensor, "known kv_heads head_dim"]]:
+        """Stores the new ones; returns all that they may attend to, the new ones last."""
+
+
+@runtime_checkable
+class SequenceCache(Protocol):
+    """What a model reads and extends. `length` counts the tokens seen."""
+
+    length: int
+
+    @property
+    def layers(self) -> Sequence[LayerCache]:
+        """One for each layer."""
 
 
 class GlobalLayerCache:
@@ -84,14 +108,11 @@ class ChunkedLayerCache:
         return sum(x.nbytes for x in (self._keys, self._values) if x is not None)
 
 
-LayerCache = GlobalLayerCache | ChunkedLayerCache
-
-
 class KVCache:
     """One sequence's cache, layer by layer. `length` counts the tokens seen."""
 
     def __init__(self, config: TextConfig) -> None:
-        self.layers: list[LayerCache] = [
+        self.layers: list[GlobalLayerCache | ChunkedLayerCache] = [
             ChunkedLayerCache(config.attention_chunk_size) if kind == "chunked" else GlobalLayerCache()
             for kind in config.layer_types
         ]

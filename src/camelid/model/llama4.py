@@ -16,7 +16,7 @@ from camelid.core.errors import InputError
 from camelid.model.attention import Attention, Geometry, TokenGeometry
 from camelid.model.config import Llama4Config, TextConfig
 from camelid.model.fusion import MultiModalProjector, fuse
-from camelid.model.kv_cache import KVCache, LayerCache
+from camelid.model.kv_cache import LayerCache, SequenceCache
 from camelid.model.moe import FeedForward, MoE
 from camelid.model.output import ModelOutput, RouterOutput
 from camelid.model.vision import VisionModel
@@ -124,7 +124,7 @@ class Llama4(nn.Module):
         document_lengths: Sequence[int] | None = None,
         tiles: UInt8[Tensor, "tiles 3 size size"] | None = None,
         patch_positions: Int[Tensor, "patches"] | None = None,
-        cache: KVCache | None = None,
+        cache: SequenceCache | None = None,
     ) -> ModelOutput:
         """Hidden states of documents packed end to end (default: one document).
 

@@ -1,4 +1,4 @@
-"""A model whose matrices are packed for decoding: every product of one token at the speed of memory."""
+"""A bf16 model laid out for the native kernels: fewer, larger matrices, in tiles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from camelid.model.attention import Attention
 from camelid.model.moe import Experts, FeedForward
-from camelid.ops import looped_experts, pack_matrix, swiglu
+from camelid.ops import looped_experts
+from camelid.ops.native import TiledMatrix, TiledSwiglu
 
 __all__ = ["PackedAttention", "PackedExperts", "PackedFeedForward", "PackedLinear", "pack_for_decoding"]
 
@@ -18,10 +19,10 @@ class PackedLinear(nn.Module):
 
     def __init__(self, weight: Float[Tensor, "out in"]) -> None:
         super().__init__()
-        self.matrix = pack_matrix(weight)
+        self.matrix = TiledMatrix(weight)
 
     def forward(self, x: Float[Tensor, "*rows in"]) -> Float[Tensor, "*rows out"]:
-        return self.matrix(x)
+        return self.matrix(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], self.matrix.height)
 
 
 class PackedAttention(Attention):
@@ -33,7 +34,7 @@ class PackedAttention(Attention):
         self.eps, self.head_dim = plain.eps, plain.head_dim
         weights = [plain.q_proj.weight, plain.k_proj.weight, plain.v_proj.weight]
         self.widths = [weight.shape[0] for weight in weights]
-        self.qkv = pack_matrix(torch.cat(weights))
+        self.qkv = PackedLinear(torch.cat(weights))
         self.o_proj = PackedLinear(plain.o_proj.weight)  # type: ignore[assignment]
 
     def projections(self, x: Float[Tensor, "tokens hidden"]) -> tuple[Tensor, Tensor, Tensor]:
@@ -42,25 +43,29 @@ class PackedAttention(Attention):
 
 
 class PackedFeedForward(nn.Module):
-    """In the place of `FeedForward`, for inference: gate and up are one matrix."""
+    """In the place of `FeedForward`, or of one expert, for inference."""
 
-    def __init__(self, dense: FeedForward) -> None:
+    def __init__(
+        self,
+        gate: Float[Tensor, "ffn hidden"],
+        up: Float[Tensor, "ffn hidden"],
+        down: Float[Tensor, "hidden ffn"],
+    ) -> None:
         super().__init__()
-        self.gate_up = pack_matrix(torch.cat([dense.gate_proj.weight, dense.up_proj.weight]))
-        self.down = pack_matrix(dense.down_proj.weight)
+        self.gate_up, self.down = TiledSwiglu(gate, up), TiledMatrix(down)
 
     def forward(self, x: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
-        return self.down(swiglu(self.gate_up(x)))
+        return self.down(self.gate_up(x))
 
 
-class PackedExperts(nn.Module):
-    """In the place of `Experts`, for inference: each expert packed by itself."""
+class PackedExperts(nn.ModuleList):
+    """In the place of `Experts`, for inference: each expert by itself."""
 
-    def __init__(self, experts: Experts) -> None:
+    def __init__(self, plain: Experts) -> None:
         super().__init__()
-        # One expert at a time, so that no more than one is there twice.
-        self.gate_up = [pack_matrix(weight.T) for weight in experts.gate_up_proj]
-        self.down = [pack_matrix(weight.T) for weight in experts.down_proj]
+        for gate_up, down in zip(plain.gate_up_proj, plain.down_proj, strict=True):
+            gate, up = gate_up.T.chunk(2)
+            self.append(PackedFeedForward(gate, up, down.T))
 
     def forward(
         self,
@@ -68,20 +73,21 @@ class PackedExperts(nn.Module):
         scores: Float[Tensor, "tokens top_k"],
         expert_ids: Int[Tensor, "tokens top_k"],
     ) -> Float[Tensor, "tokens hidden"]:
-        return looped_experts(x, scores, expert_ids, self._expert)
-
-    def _expert(self, expert: int, rows: Tensor) -> Tensor:
-        return self.down[expert](swiglu(self.gate_up[expert](rows)))
+        return looped_experts(x, scores, expert_ids, lambda expert, rows: self[expert](rows))
 
 
 @torch.no_grad()
 def pack_for_decoding(module: nn.Module) -> None:
-    """Replaces attention, feed-forward, experts and linear layers below `module`, whose parameters are gone then."""
+    """Replaces attention, feed-forward, experts and linear layers below `module`, whose parameters are gone then.
+
+    The weights must be bf16 on a CPU, and `camelid.ops.native.native_paths()` not empty.
+    """
     for name, child in list(module.named_children()):
         if isinstance(child, Attention):
             setattr(module, name, PackedAttention(child))
         elif isinstance(child, FeedForward):
-            setattr(module, name, PackedFeedForward(child))
+            gate, up, down = child.gate_proj.weight, child.up_proj.weight, child.down_proj.weight
+            setattr(module, name, PackedFeedForward(gate, up, down))
         elif isinstance(child, nn.Linear) and "bias" not in dict(child.named_parameters()):
             setattr(module, name, PackedLinear(child.weight))
         elif isinstance(child, Experts):

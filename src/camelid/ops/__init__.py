@@ -15,12 +15,10 @@ from camelid.ops.attention import (
 )
 from camelid.ops.moe import LowRank, dense_experts, looped_experts, routed_experts, swiglu
 from camelid.ops.norm import compute_dtype, layer_norm, rms_norm
-from camelid.ops.packed_linear import PackedMatrix, pack_matrix
 from camelid.ops.rope import apply_rope, patch_rotations, rope_frequencies, rotations
 
 __all__ = [
     "LowRank",
-    "PackedMatrix",
     "SegmentPlan",
     "apply_rope",
     "attention_temperature",
@@ -31,7 +29,6 @@ __all__ = [
     "full_attention",
     "layer_norm",
     "looped_experts",
-    "pack_matrix",
     "patch_rotations",
     "plan_segments",
     "rms_norm",

@@ -1,0 +1,64 @@
+"""Compiles the native kernels as a part of every install; without a working compiler the install goes on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+KERNELS = ("decode", "linear")
+FLAGS = ["-std=c++17", "-O3", "-fPIC"]
+PATHS: dict[str, list[str]] = {"baseline": []}
+if platform.machine() in ("x86_64", "AMD64"):
+    PATHS["avx2"] = ["-mavx2", "-mfma"]
+    avx512 = [f"-mavx512{part}" for part in ("f", "bw", "vl", "dq", "bf16")]
+    PATHS["avx512_bf16"] = [*PATHS["avx2"], *avx512, "-mprefer-vector-width=512"]
+
+
+class NativeBuildHook(BuildHookInterface):
+    """One shared library from `ops/native`, into the wheel or beside its sources."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        folder = Path(self.root, "src", "camelid", "ops", "native")
+        library = folder / "libcamelid_native.so"
+        compiler = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
+        if compiler is None:
+            return self.app.display_warning("no C++ compiler: decoding will be slower")
+        try:
+            try:
+                compile_library(compiler, [*FLAGS, "-fopenmp"], folder, library)
+            except subprocess.CalledProcessError:  # a compiler without OpenMP still makes kernels, for one thread
+                compile_library(compiler, FLAGS, folder, library)
+        except (subprocess.CalledProcessError, OSError) as error:
+            reason = getattr(error, "stderr", error)
+            return self.app.display_warning(f"native kernels did not compile, decoding will be slower: {reason}")
+        build_data["artifacts"].append(library.relative_to(self.root).as_posix())
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+        return None
+
+
+def compile_library(compiler: str, flags: list[str], folder: Path, library: Path) -> None:
+    """Every kernel once for each instruction set, side by side; then all into one library, put in place whole."""
+    with tempfile.TemporaryDirectory() as scratch:
+        running, objects = [], []
+        for path, extra in PATHS.items():
+            for kernel in KERNELS:
+                objects.append(str(Path(scratch, f"{kernel}-{path}.o")))
+                command = [compiler, *flags, *extra, f"-DCAMELID_PATH={path}", "-c", str(folder / f"{kernel}.cpp")]
+                pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+                running.append(subprocess.Popen([*command, "-o", objects[-1]], **pipes))
+        for process in running:
+            output, _ = process.communicate()
+            if process.returncode:
+                raise subprocess.CalledProcessError(process.returncode, process.args, stderr=output)
+        building = library.with_suffix(".building")
+        command = [compiler, *flags, "-shared", str(folder / "paths.cpp"), *objects, "-o", str(building)]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        building.replace(library)

@@ -1,0 +1,82 @@
+// bf16 and a fast exponential. In an unnamed namespace, as all that is compiled once for each instruction set: the
+// linker must not take another path's copy. For the same reason hot loops call nothing of the standard library.
+#pragma once
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+using bf16 = uint16_t;
+
+namespace {
+
+constexpr int kLanes = 16;  // outputs of a tile: one AVX-512 register of sums
+
+inline float bits_to_float(uint32_t bits) {
+  float result;
+  std::memcpy(&result, &bits, sizeof result);
+  return result;
+}
+
+inline float widen(bf16 value) { return bits_to_float(static_cast<uint32_t>(value) << 16); }
+
+inline bf16 narrow(float value) {  // rounds to nearest even; NaN stays NaN
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  return static_cast<bf16>(value == value ? rounded : (bits >> 16) | 0x40);
+}
+
+// exp to 2e-7 of itself, in a form that compilers turn into vectors. Below -87 it is exp(-87), next to nothing.
+inline float exp_fast(float x) {
+  x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+  const float shifted = x * 1.44269504f + 12582912.0f;  // leaves the integer part in the low bits
+  const float n = shifted - 12582912.0f;
+  const float r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
+  float p = 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  return p * bits_to_float(static_cast<uint32_t>(static_cast<int32_t>(n) + 127) << 23);
+}
+
+inline float silu(float x) { return x / (1.0f + exp_fast(-x)); }
+
+inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// A part of some interval, for one thread.
+struct Share {
+  int64_t begin, end;
+};
+
+inline Share share_of(int64_t size, int thread, int threads) {
+  return {size * thread / threads, size * (thread + 1) / threads};
+}
+
+// Aligned buffers, taken one after another and freed together.
+class Workspace {
+ public:
+  explicit Workspace(size_t bytes) : memory_(static_cast<char*>(std::aligned_alloc(64, bytes + 64))) {}
+  ~Workspace() { std::free(memory_); }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+  template <class T>
+  T* take(int64_t count) {
+    T* result = reinterpret_cast<T*>(memory_ + used_);
+    used_ += size_of<T>(count);
+    return result;
+  }
+  template <class T>
+  static size_t size_of(int64_t count) {
+    return (count * sizeof(T) + 63) / 64 * 64;
+  }
+
+ private:
+  char* memory_;
+  size_t used_ = 0;
+};
+
+}  // namespace

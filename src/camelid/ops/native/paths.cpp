@@ -1,0 +1,84 @@
+// Picks the instruction set at run time and is all that Python calls.
+
+#include "kernels.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#define DECLARE(path)                                                                                       \
+  void decode_##path(const Model&, const Step&, int);                                                       \
+  void linear_##path(const bf16*, const bf16*, bf16*, int64_t, int64_t, int64_t, int);                      \
+  void swiglu_##path(const bf16*, const bf16*, bf16*, int64_t, int64_t, int64_t, int);
+#define PATH(path) {#path, decode_##path, linear_##path, swiglu_##path}
+
+DECLARE(baseline)
+#if defined(__x86_64__)
+DECLARE(avx2)
+DECLARE(avx512_bf16)
+#endif
+
+namespace {
+
+struct Path {
+  const char* name;
+  Decode decode;
+  Linear linear, swiglu;
+};
+
+constexpr Path kPaths[] = {
+#if defined(__x86_64__)
+    PATH(avx512_bf16),
+    PATH(avx2),
+#endif
+    PATH(baseline),
+};
+constexpr int kNumPaths = sizeof kPaths / sizeof kPaths[0];
+
+bool runs_here(int path) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool is_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (path == 1) return is_avx2;
+  if (path == 0)
+    return is_avx2 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16");
+#endif
+  return path < kNumPaths;
+}
+
+}  // namespace
+
+extern "C" {
+
+// The name of a path, best first; null behind the last, empty where this processor cannot run it.
+const char* camelid_path(int path) {
+  if (path >= kNumPaths) return nullptr;
+  return runs_here(path) ? kPaths[path].name : "";
+}
+
+// Asks for huge pages under fresh memory: to walk through gigabytes in small ones costs up to a tenth of the rate.
+void camelid_advise(void* memory, int64_t bytes) {
+#if defined(__linux__)
+  constexpr uintptr_t kHuge = 2 << 20;
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(memory) + kHuge - 1) / kHuge * kHuge;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(memory) + bytes) / kHuge * kHuge;
+  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
+void camelid_decode(int path, const Model* model, const Step* step, int num_threads) {
+  kPaths[path].decode(*model, *step, num_threads);
+}
+
+void camelid_linear(int path, const bf16* matrix, const bf16* x, bf16* out, int64_t rows, int64_t width,
+                    int64_t height, int num_threads) {
+  kPaths[path].linear(matrix, x, out, rows, width, height, num_threads);
+}
+
+void camelid_swiglu(int path, const bf16* matrix, const bf16* x, bf16* out, int64_t rows, int64_t width, int64_t ffn,
+                    int num_threads) {
+  kPaths[path].swiglu(matrix, x, out, rows, width, ffn, num_threads);
+}
+
+}  // extern "C"
