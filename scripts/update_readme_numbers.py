@@ -81,12 +81,21 @@ def races_table(head: str, measures: dict[str, str]) -> str:
 
 def floors_table() -> str:
     """Races against the machine itself, and what was timed without a race."""
-    inspect = read_result("inspect")
-    return (
-        races_table("what (beside what) | the machine", FLOORS)
-        + f"\n\n`camelid inspect` of Scout's 48 layers, {inspect['gigabytes']:.0f} GB of shards: "
-        f"{statistics.median(inspect['seconds']):.2f} s, Python's start included."
-    )
+    inspect, streaming = read_result("inspect"), read_result("streaming")
+    seconds = streaming["seconds_per_token"]
+    lines = [
+        races_table("what (beside what) | the machine", FLOORS),
+        "",
+        f"`camelid inspect` of Scout's 48 layers, {inspect['gigabytes']:.0f} GB of shards: "
+        f"{statistics.median(inspect['seconds']):.2f} s, Python's start included.",
+        "",
+        f"{streaming['gigabytes_on_disk']:.1f} GB of weights with their experts on disk, in a process that may hold "
+        f"{streaming['private_memory_allowed_gb']:g} GB of its own: {statistics.median(seconds):.2f} s per token, "
+        f"estimated before the start {streaming['estimated_seconds_per_token']:.2f}. Of the experts met in "
+        f"{len(seconds)} tokens {streaming['experts_read']} were read, "
+        f"{streaming['experts_found_in_memory']} found in memory.",
+    ]
+    return "\n".join(lines)
 
 
 def with_tables(readme: str) -> str:
