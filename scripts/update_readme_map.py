@@ -29,13 +29,16 @@ ROOMS = (
 
 
 def first_line(path: Path) -> str:
-    """The first line of a module's docstring."""
+    """The first line of a module's docstring, or of the comment at the top of C++."""
+    if path.suffix != ".py":
+        return path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("// ")
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
 
 
 def room_map(room: str) -> str:
     """A room's own line and a line per file."""
-    files = sorted(path for path in (PACKAGE / room).rglob("*.py") if path.name != "__init__.py")
+    found = (path for path in (PACKAGE / room).rglob("*") if path.suffix in (".py", ".cpp", ".h"))
+    files = sorted(path for path in found if path.name != "__init__.py")
     lines = [f"- `{path.relative_to(PACKAGE).as_posix()}` — {first_line(path)}" for path in files]
     return f"**{room}** — {first_line(PACKAGE / room / '__init__.py')}\n\n" + "\n".join(lines) + "\n"
 

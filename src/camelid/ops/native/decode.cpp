@@ -1,6 +1,6 @@
-// One decode step of a whole model in one parallel region. Compiled once for each instruction set, as CAMELID_PATH.
+// One decode step of a whole model in one parallel region.
 //
-// Between matrices that stream from memory, small operations run with cold caches: as calls from Python they took a
+// Compiled once for each instruction set, as CAMELID_PATH. Between matrices that stream from memory, small operations run with cold caches: as calls from Python they took a
 // tenth of a layer of Scout's size. Here every thread norms all rows for itself, which is cheaper than to wait.
 
 #include "attention.h"

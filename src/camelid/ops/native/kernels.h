@@ -1,4 +1,6 @@
-// What the kernels share. ops/native/decode_step.py has the same structs, field by field.
+// The structs that Python fills.
+//
+// decode_step.py has the same, field by field.
 #pragma once
 #include "numbers.h"
 

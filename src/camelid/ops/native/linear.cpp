@@ -1,4 +1,6 @@
-// A tiled matrix times any number of rows, for what is not a decode step. Compiled once for each instruction set.
+// A tiled matrix times any number of rows, for what is not a decode step.
+//
+// Compiled once for each instruction set, as CAMELID_PATH.
 
 #include "kernels.h"
 #include "tiles.h"

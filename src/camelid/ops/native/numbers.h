@@ -1,5 +1,7 @@
-// bf16 and a fast exponential. In an unnamed namespace, as all that is compiled once for each instruction set: the
-// linker must not take another path's copy. For the same reason hot loops call nothing of the standard library.
+// bf16, a fast exponential, shares of work and buffers.
+//
+// In an unnamed namespace, as all that is compiled once for each instruction set: the linker must not take another
+// path's copy. For the same reason hot loops call nothing of the standard library.
 #pragma once
 #include <cstdint>
 #include <cstdlib>
