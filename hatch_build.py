@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,8 @@ class NativeBuildHook(BuildHookInterface):
             return self.app.display_warning(f"native kernels did not compile, decoding will be slower: {reason}")
         build_data["artifacts"].append(library.relative_to(self.root).as_posix())
         build_data["pure_python"] = False
-        build_data["infer_tag"] = True
+        # For any Python: nothing in the library knows its headers.
+        build_data["tag"] = f"py3-none-{re.sub('[-.]', '_', sysconfig.get_platform())}"
         return None
 
 
