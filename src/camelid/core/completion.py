@@ -12,7 +12,7 @@ from camelid.core.messages import Message
 
 __all__ = ["Completion", "DocumentScorer", "FinishReason", "MessageCompleter", "SamplingParams", "Usage"]
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "cancelled"]
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,11 @@ class SamplingParams(Config):
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens read and written."""
+    """Tokens read and written; `cached_tokens` of the prompt were known from earlier requests."""
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True)
