@@ -14,7 +14,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-KERNELS = ("decode", "linear")
+KERNELS = ("step", "linear")
 FLAGS = ["-std=c++17", "-O3", "-fPIC"]
 PATHS: dict[str, list[str]] = {"baseline": []}
 if platform.machine() in ("x86_64", "AMD64"):
@@ -35,11 +35,15 @@ class NativeBuildHook(BuildHookInterface):
         try:
             try:
                 compile_library(compiler, [*FLAGS, "-fopenmp"], folder, library)
-            except subprocess.CalledProcessError:  # a compiler without OpenMP still makes kernels, for one thread
+            except (
+                subprocess.CalledProcessError
+            ):  # a compiler without OpenMP still makes kernels, for one thread
                 compile_library(compiler, FLAGS, folder, library)
         except (subprocess.CalledProcessError, OSError) as error:
             reason = getattr(error, "stderr", error)
-            return self.app.display_warning(f"native kernels did not compile, decoding will be slower: {reason}")
+            return self.app.display_warning(
+                f"native kernels did not compile, decoding will be slower: {reason}"
+            )
         build_data["artifacts"].append(library.relative_to(self.root).as_posix())
         build_data["pure_python"] = False
         # For any Python: nothing in the library knows its headers.
@@ -54,7 +58,14 @@ def compile_library(compiler: str, flags: list[str], folder: Path, library: Path
         for path, extra in PATHS.items():
             for kernel in KERNELS:
                 objects.append(str(Path(scratch, f"{kernel}-{path}.o")))
-                command = [compiler, *flags, *extra, f"-DCAMELID_PATH={path}", "-c", str(folder / f"{kernel}.cpp")]
+                command = [
+                    compiler,
+                    *flags,
+                    *extra,
+                    f"-DCAMELID_PATH={path}",
+                    "-c",
+                    str(folder / f"{kernel}.cpp"),
+                ]
                 pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
                 running.append(subprocess.Popen([*command, "-o", objects[-1]], **pipes))
         for process in running:

@@ -18,10 +18,10 @@ from transformers.models.llama4.modeling_llama4 import Llama4TextDecoderLayer, L
 from camelid.checkpoint.hf_config import config_to_hf
 from camelid.model.attention import Geometry
 from camelid.model.llama4 import DecoderLayer
-from camelid.model.native_decoder import layer_weights
+from camelid.model.native import layer_weights
 from camelid.model.packed import pack_for_decoding
-from camelid.model.paged_kv import PagedKV, PagedSequence
-from camelid.ops.native import DecodeStep, ModelShape
+from camelid.model.paged_kv import PagedKV, PageTable
+from camelid.ops.native import DecoderStep, ModelShape, Run
 from measure import compare, race
 from real_shape import real_shape_config
 
@@ -79,19 +79,20 @@ def our_steps() -> Callable[[], float]:
     layer = DecoderLayer(text, 0).to(torch.bfloat16).eval()
     _fill(layer)
     pack_for_decoding(layer)
-    pool = PagedKV(text, {"chunked": 16, "global": 0})
+    kv = PagedKV(text, {"chunked": 16, "global": 0})
     shape = ModelShape(text.num_attention_heads, text.attention_chunk_size, 1, text.rms_norm_eps)
-    decode = DecodeStep(shape, [layer_weights(layer, pool.keys[0], pool.values[0])])
-    geometry, sequence = Geometry(text), PagedSequence(pool)
+    step = DecoderStep(shape, [layer_weights(layer, kv.keys[0], kv.values[0])])
+    geometry, table = Geometry(text), PageTable(kv)
+    for page in range(16):
+        table.append("chunked", page)
 
     def steps() -> float:
         total = 0.0
-        for step in range(STEPS):
-            sequence.reserve(1)
-            position, x = torch.tensor([sequence.length]), token(step).float()
-            turns = torch.view_as_real(geometry.at(position)[0]).flatten(1)
-            decode(x, position, turns, torch.ones(1), [sequence.pages("chunked")], [sequence.pages("global")])
-            sequence.length += 1
+        for index in range(STEPS):
+            turns = torch.view_as_real(geometry.at(torch.tensor([table.length]))[0]).flatten(1)
+            run = Run(table.length, 1, table.pages("chunked"), table.pages("global"))
+            step(x := token(index).float(), [run], turns, torch.ones(1), torch.empty(0, dtype=torch.int64))
+            table.length += 1
             total += float(x.square().mean())
         return total
 

@@ -34,6 +34,13 @@ class ModelInput:
     def __len__(self) -> int:
         return self.token_ids.shape[0]
 
+    @classmethod
+    def of_text(cls, token_ids: Int[Tensor, "tokens"] | Sequence[int]) -> ModelInput:
+        """Text alone, with the loss on all of it."""
+        ids = torch.as_tensor(token_ids, dtype=torch.int64)
+        no_tiles, no_patches = torch.empty(0, 3, 0, 0, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
+        return cls(ids, torch.ones(len(ids)), no_tiles, no_patches)
+
 
 @dataclass(frozen=True)
 class Batch:

@@ -18,6 +18,7 @@ class Request:
     sampling: SamplingParams = field(default_factory=SamplingParams)
     priority: int = 0
     wants_experts: bool = False
+    wants_prompt_logprobs: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from camelid.core import SamplingParams
+from camelid.infer.request import TokenLogprob
 
-__all__ = ["sample"]
+__all__ = ["Sampled", "Sampler", "sample"]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A token, and what the model thought of it and of others before any filter, if that was asked for."""
+
+    token_id: int
+    logprob: TokenLogprob | None = None
+    alternatives: tuple[TokenLogprob, ...] = ()
+
+
+class Sampler:
+    """One sequence's choices: the same whenever it is asked the same, whatever else runs."""
+
+    def __init__(self, params: SamplingParams, prompt_ids: Sequence[int], vocab_size: int) -> None:
+        self._params = params
+        self._generator = torch.Generator().manual_seed(params.seed)
+
+    def __call__(self, logits: Float[Tensor, "vocab"]) -> Sampled:
+        return Sampled(sample(logits, self._params, self._generator))
 
 
 def sample(

@@ -130,24 +130,33 @@ class Llama4(nn.Module):
 
         With a cache the tokens are one document's continuation, and the cache grows by them.
         """
-        lengths = tuple(document_lengths or (token_ids.shape[0],))
-        if sum(lengths) != token_ids.shape[0]:
-            raise InputError(
-                f"document lengths sum to {sum(lengths)}, but there are {token_ids.shape[0]} tokens"
-            )
+        embeddings = self.embed(token_ids, tiles, patch_positions)
+        return self.forward_embedded(embeddings, document_lengths, cache)
+
+    def forward_embedded(
+        self,
+        embeddings: Float[Tensor, "tokens hidden"],
+        document_lengths: Sequence[int] | None = None,
+        cache: SequenceCache | None = None,
+    ) -> ModelOutput:
+        """`forward` for tokens that `embed` has seen."""
+        num_tokens = embeddings.shape[0]
+        lengths = tuple(document_lengths or (num_tokens,))
+        if sum(lengths) != num_tokens:
+            raise InputError(f"document lengths sum to {sum(lengths)}, but there are {num_tokens} tokens")
         if cache is not None and len(lengths) != 1:
             raise InputError(f"a cache holds one document, got {len(lengths)}")
         geometry: TokenGeometry = self.geometry(
-            lengths, None if cache is None else cache.length, token_ids.device
+            lengths, None if cache is None else cache.length, embeddings.device
         )
-        x = self.embed(token_ids, tiles, patch_positions)
+        x = embeddings
         routers: dict[int, RouterOutput] = {}
         for index, layer in enumerate(self.language_model.model.layers):
             x, routing = layer(x, geometry, None if cache is None else cache.layers[index])
             if routing is not None:
                 routers[index] = routing
         if cache is not None:
-            cache.length += token_ids.shape[0]
+            cache.length += num_tokens
         return ModelOutput(self.language_model.model.norm(x), routers)
 
     def logits(self, hidden: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows vocab"]:

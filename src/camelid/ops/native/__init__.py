@@ -3,16 +3,18 @@
 In: CPU tensors. Out: tensors. Must not know: configs, modules.
 """
 
-from camelid.ops.native.decode_step import DecodeStep, LayerWeights, ModelShape
 from camelid.ops.native.library import missing_because, native_paths
-from camelid.ops.native.tiles import LANES, PAGE_SIZE, TiledMatrix, TiledSwiglu, empty_pages, to_tiles
+from camelid.ops.native.step import DecoderStep, LayerWeights, ModelShape, Run
+from camelid.ops.native.tiles import LANES, PAGE_SIZE, Pages, TiledMatrix, TiledSwiglu, empty_pages, to_tiles
 
 __all__ = [
     "LANES",
     "PAGE_SIZE",
-    "DecodeStep",
+    "DecoderStep",
     "LayerWeights",
     "ModelShape",
+    "Pages",
+    "Run",
     "TiledMatrix",
     "TiledSwiglu",
     "empty_pages",

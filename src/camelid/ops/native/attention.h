@@ -1,4 +1,7 @@
-// What a step works on, and flash decoding over paged keys and values.
+// Attention of new tokens over paged keys and values.
+//
+// Every row's sums are made in the same order whether it comes alone or among others: page by page within splits,
+// whose length depends on nothing but the number of keys, and split by split.
 #pragma once
 #include "kernels.h"
 #include "tiles.h"
@@ -8,200 +11,235 @@
 namespace {
 
 constexpr int64_t kSplitKeys = 1024, kMaxSplits = 64;
+constexpr int64_t kQueryRows = 12;  // tokens of a prompt that meet a page together
 
-inline float mean_square(const float* x, int64_t width) {
-  float lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= width; i += kLanes)
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += x[i + lane] * x[i + lane];
-  float sum = 0;
-  for (int lane = 0; lane < kLanes; ++lane) sum += lanes[lane];
-  for (; i < width; ++i) sum += x[i] * x[i];
-  return sum / width;
-}
-
-int64_t split_length(int64_t num_keys) {  // depends on nothing but the length, so that results do not either
+inline int64_t split_length(int64_t num_keys) {
   int64_t length = kSplitKeys;
   while (length * kMaxSplits < num_keys) length *= 2;
   return length;
 }
 
-int64_t num_splits(int64_t num_keys) {
+inline int64_t num_splits(int64_t num_keys) {
   const int64_t length = split_length(num_keys);
   return (num_keys + length - 1) / length;
 }
 
-struct Task {
+// One layer's attention, for all threads. A sum is head_dim values, the largest score and the sum of weights.
+struct Attention {
   const Model& model;
+  const Layer& layer;
   const Step& step;
-  float* qkv;            // [rows, (heads + 2 kv_heads) head_dim]
-  float* partials;       // [rows, heads, splits, head_dim + 2]: sums, then the largest score and the sum of weights
-  bf16* shared;          // [rows, shared_ffn]: activations between a feed-forward layer's matrices
-  bf16* activations;     // [rows top_k, ffn]
-  float* router_logits;  // [rows, experts]
+  const float* qkv;  // [rows, (heads + 2 kv_heads) head_dim]
+  float* partials;   // of runs of one row: [rows, heads, splits, sum]
+  bf16* out;         // [rows, heads head_dim]
   int64_t most_splits;
 
-  int64_t num_keys(const Layer& layer, int64_t row) const {
-    const int64_t position = step.positions[row];
+  int64_t size() const { return model.head_dim; }
+  int64_t group() const { return model.heads / model.kv_heads; }
+  int64_t sum_size() const { return size() + 2; }
+  const float* head(int64_t row, int64_t index) const {
+    return qkv + (row * (model.heads + 2 * model.kv_heads) + index) * size();
+  }
+  int64_t num_keys(const Run& run, int64_t row) const {  // of a row of the run
+    const int64_t position = run.position + row - run.first_row;
     return (layer.is_chunked ? position % model.chunk_size : position) + 1;
   }
-  int64_t partial_size() const { return model.head_dim + 2; }
-  float* partial(int64_t row, int64_t head, int64_t split) const {
-    return partials + ((row * model.heads + head) * most_splits + split) * partial_size();
+  int64_t page(const Run& run, int64_t key, int64_t kv_head) const {  // where a key's page begins
+    const int32_t* pages = layer.is_chunked ? run.chunked_pages : run.global_pages;
+    return (pages[key / kPageSize] * model.kv_heads + kv_head) * kPageSize * size();
+  }
+  float* partial(int64_t row, int64_t index, int64_t split) const {
+    return partials + ((row * model.heads + index) * most_splits + split) * sum_size();
   }
 };
 
-// A thread's own buffers, and its place among the threads.
-struct Worker {
-  int thread, threads;
-  bf16* normed;             // [rows, hidden]
-  bf16* wide;               // [rows top_k, hidden] or [rows, heads head_dim]
-  bf16 *queries, *key;      // [heads per kv head, head_dim], [head_dim]
-  float *head, *scores;     // [head_dim], [heads per kv head, kPageSize]
-  int32_t *routed, *order;  // [rows top_k]
-  float* weights;           // [rows top_k]
-
-  Share share(int64_t size) const { return share_of(size, thread, threads); }
+// A thread's own buffers.
+struct Scratch {
+  bf16* queries;  // [kQueryRows, heads per kv head, head_dim]
+  float* sums;    // [kQueryRows, heads per kv head, sum]
+  float* folded;  // the same
+  float* head;    // [head_dim]
 };
 
-// Turns pairs, norms, scales: one head's query or key as attention meets it.
-inline void prepare_head(const Task& task, const Layer& layer, const Worker& worker, int64_t row, const float* in,
-                         bool is_query, bf16* out) {
-  const int64_t size = task.model.head_dim;
-  float* head = worker.head;
+// Turns pairs, norms, scales: one head's query or key as attention meets it. `out` may be strided by pairs.
+inline void prepare_head(const Attention& a, float* head, int64_t row, const float* in, bool is_query, bf16* out,
+                         int64_t pair_stride = 2) {
+  const int64_t size = a.size();
   float scale = 1.0f;
-  if (layer.is_chunked) {
-    const float* turns = task.step.turns + row * size;
+  if (a.layer.is_chunked) {
+    const float* turns = a.step.turns + row * size;
     for (int64_t i = 0; i < size; i += 2) {
       head[i] = in[i] * turns[i] - in[i + 1] * turns[i + 1];
       head[i + 1] = in[i] * turns[i + 1] + in[i + 1] * turns[i];
     }
-    if (layer.use_qk_norm) scale = 1.0f / std::sqrt(mean_square(head, size) + task.model.eps);
+    if (a.layer.use_qk_norm) scale = 1.0f / std::sqrt(mean_square(head, size) + a.model.eps);
   } else {
     std::memcpy(head, in, size * sizeof(float));
-    if (is_query) scale = task.step.temperatures[row];
+    if (is_query) scale = a.step.temperatures[row];
   }
-  for (int64_t i = 0; i < size; ++i) out[i] = narrow(head[i] * scale);
+  for (int64_t i = 0; i < size; i += 2) {
+    out[i / 2 * pair_stride] = narrow(head[i] * scale);
+    out[i / 2 * pair_stride + 1] = narrow(head[i + 1] * scale);
+  }
 }
 
-// Writes the new key among the tiles of its page, and the new value.
-inline void store_new(const Task& task, const Layer& layer, const Worker& worker, int64_t row, int64_t kv_head,
-                      int64_t page, int64_t slot) {
-  const Model& model = task.model;
-  const int64_t size = model.head_dim;
-  const float* qkv = task.qkv + row * (model.heads + 2 * model.kv_heads) * size;
-  prepare_head(task, layer, worker, row, qkv + (model.heads + kv_head) * size, false, worker.key);
-  bf16* tile = layer.keys + page + slot / kLanes * kLanes * size;
-  for (int64_t i = 0; i < size; ++i) tile[i / 2 * 2 * kLanes + slot % kLanes * 2 + i % 2] = worker.key[i];
-  const float* value = qkv + (model.heads + model.kv_heads + kv_head) * size;
-  for (int64_t i = 0; i < size; ++i) layer.values[page + slot * size + i] = narrow(value[i]);
+// Writes a row's key and value among the tiles of their pages.
+inline void store_new(const Attention& a, const Run& run, int64_t row, int64_t kv_head, float* scratch) {
+  const int64_t size = a.size(), key = a.num_keys(run, row) - 1, slot = key % kPageSize;
+  const int64_t page = a.page(run, key, kv_head);
+  bf16* lane = a.layer.keys + page + slot / kLanes * kLanes * size + slot % kLanes * 2;
+  prepare_head(a, scratch, row, a.head(row, a.model.heads + kv_head), false, lane, 2 * kLanes);
+  const float* value = a.head(row, a.model.heads + a.model.kv_heads + kv_head);
+  bf16* pair = a.layer.values + page + slot / 2 * 2 * kLanes;
+  // Values are read in pairs: behind the last one must not lie what a former owner left, perhaps an infinity.
+  const bool is_last = row == run.first_row + run.rows - 1 && slot % 2 == 0;
+  for (int64_t i = 0; i < size; ++i) {
+    bf16* both = pair + i / kLanes * kPageSize * kLanes + i % kLanes * 2;
+    both[slot % 2] = narrow(value[i]);
+    if (is_last) both[1] = 0;
+  }
 }
 
-// sums[g, :] += weights[g, j] · values[j, :] for G query heads, `stride` apart.
-template <int G>
-inline void add_values(const float* weights, const bf16* values, int64_t num_keys, int64_t size, float* sums,
-                       int64_t stride) {
-  constexpr int kWide = G > 4 ? kLanes : 2 * kLanes;  // as many sums as there are registers
-  int64_t d = 0;
-  for (; d + kWide <= size; d += kWide) {
-    float local[G][kWide];
-    for (int g = 0; g < G; ++g)
-      for (int lane = 0; lane < kWide; ++lane) local[g][lane] = sums[g * stride + d + lane];
-    for (int64_t j = 0; j < num_keys; ++j) {
-      float value[kWide];
-      for (int lane = 0; lane < kWide; ++lane) value[lane] = widen(values[j * size + d + lane]);
-      for (int g = 0; g < G; ++g)
-        for (int lane = 0; lane < kWide; ++lane) local[g][lane] += weights[g * kPageSize + j] * value[lane];
+// Scores of one query become weights, zero behind `num_keys`. Returns by how much earlier sums shrink, since a larger
+// score may have come.
+inline float weigh(const float* scores, int64_t num_keys, float scale, bf16* weights, float& most, float& total) {
+  float lanes[kLanes], scaled[kPageSize];
+  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = -INFINITY;
+  for (int64_t j = 0; j < kPageSize; j += kLanes)
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const float score = j + lane < num_keys ? scores[j + lane] * scale : -INFINITY;
+      scaled[j + lane] = score;
+      lanes[lane] = score > lanes[lane] ? score : lanes[lane];
     }
-    for (int g = 0; g < G; ++g)
-      for (int lane = 0; lane < kWide; ++lane) sums[g * stride + d + lane] = local[g][lane];
-  }
-  for (; d < size; ++d)
-    for (int g = 0; g < G; ++g)
-      for (int64_t j = 0; j < num_keys; ++j)
-        sums[g * stride + d] += weights[g * kPageSize + j] * widen(values[j * size + d]);
+  float largest = most;
+  for (int lane = 0; lane < kLanes; ++lane) largest = lanes[lane] > largest ? lanes[lane] : largest;
+  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = 0;
+  for (int64_t j = 0; j < kPageSize; j += kLanes)
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const float weight = j + lane < num_keys ? exp_fast(scaled[j + lane] - largest) : 0.0f;
+      weights[j + lane] = narrow(weight);
+      lanes[lane] += weight;
+    }
+  const float shrink = exp_fast(most - largest);
+  most = largest;
+  total = total * shrink + sum_of(lanes);
+  return shrink;
 }
 
-// Up to kTileRows query heads over one page.
-inline void attend_page(int64_t group, const bf16* keys, const bf16* values, const bf16* queries, int64_t num_keys,
-                        int64_t size, float* scores, float* sums, int64_t stride) {
+// Up to kTileRows queries over one page, of which each sees its own number of keys (perhaps none).
+inline void attend_page(const Attention& a, int64_t page, const bf16* queries, const int64_t* visible, int64_t count,
+                        float* sums) {
+  const int64_t size = a.size(), stride = a.sum_size(), tile = kPageSize * kLanes;
   const float scale = 1.0f / std::sqrt(static_cast<float>(size));
-  float products[kTileRows * 2 * kLanes];
-  for (int64_t first = 0; first < num_keys; first += 2 * kLanes) {  // what lies behind the last key is not looked at
-    multiply_rows<2>(group, keys + first * size, queries, size, size, products);
-    for (int64_t g = 0; g < group; ++g)
-      for (int lane = 0; lane < 2 * kLanes; ++lane)
-        scores[g * kPageSize + first + lane] = products[g * 2 * kLanes + lane] * scale;
+  int64_t most = 0;
+  for (int64_t g = 0; g < count; ++g) most = larger(most, visible[g]);
+  if (!most) return;
+  float scores[kTileRows * kPageSize], products[kTileRows * 2 * kLanes], shrink[kTileRows];
+  bf16 weights[kTileRows * kPageSize];
+  for (int64_t first = 0; first < most; first += 2 * kLanes)  // what lies behind the last key is not looked at
+    multiply_rows<2>(count, a.layer.keys + page + first * size, size * kLanes, queries, size, size, scores + first,
+                     kPageSize);
+  for (int64_t g = 0; g < count; ++g) {
+    float* sum = sums + g * stride;
+    shrink[g] = 1.0f;
+    if (visible[g])
+      shrink[g] = weigh(scores + g * kPageSize, visible[g], scale, weights + g * kPageSize, sum[size], sum[size + 1]);
+    else
+      std::memset(weights + g * kPageSize, 0, kPageSize * sizeof(bf16));
   }
-  for (int64_t g = 0; g < group; ++g) {
-    float *score = scores + g * kPageSize, *sum = sums + g * stride;
-    float most = sum[size];
-    for (int64_t j = 0; j < num_keys; ++j) most = score[j] > most ? score[j] : most;
-    const float shrink = exp_fast(sum[size] - most);
-    if (shrink != 1.0f)
-      for (int64_t i = 0; i < size; ++i) sum[i] *= shrink;
-    float added = 0;
-    for (int64_t j = 0; j < num_keys; ++j) score[j] = exp_fast(score[j] - most);
-    for (int64_t j = 0; j < num_keys; ++j) added += score[j];
-    sum[size] = most;
-    sum[size + 1] = sum[size + 1] * shrink + added;
-  }
-  switch (group) {
-    case 1: return add_values<1>(scores, values, num_keys, size, sums, stride);
-    case 2: return add_values<2>(scores, values, num_keys, size, sums, stride);
-    case 3: return add_values<3>(scores, values, num_keys, size, sums, stride);
-    case 4: return add_values<4>(scores, values, num_keys, size, sums, stride);
-    case 5: return add_values<5>(scores, values, num_keys, size, sums, stride);
-    default: return add_values<6>(scores, values, num_keys, size, sums, stride);
+  const int64_t width = (most + 1) / 2 * 2;
+  for (int64_t d = 0; d < size; d += 2 * kLanes) {
+    const bf16* values = a.layer.values + page + d * kPageSize;
+    if (size - d > kLanes)
+      multiply_rows<2>(count, values, tile, weights, width, kPageSize, products, 2 * kLanes);
+    else
+      multiply_rows<1>(count, values, tile, weights, width, kPageSize, products, 2 * kLanes);
+    for (int64_t g = 0; g < count; ++g)
+      for (int64_t i = 0; i < smaller(size - d, 2 * kLanes); ++i) {
+        float& sum = sums[g * stride + d + i];
+        sum = sum * shrink[g] + products[g * 2 * kLanes + i];
+      }
   }
 }
 
-// Flash decoding of the queries that share a kv head, over one split of the keys.
-inline void attend(const Task& task, const Layer& layer, const Worker& worker, int64_t row, int64_t kv_head,
-                   int64_t split) {
-  const Model& model = task.model;
-  const int64_t size = model.head_dim, group = model.heads / model.kv_heads;
-  const int64_t num_keys = task.num_keys(layer, row), length = split_length(num_keys);
-  const int64_t begin = split * length, end = smaller(begin + length, num_keys);
-  const int32_t* pages = (layer.is_chunked ? task.step.chunked_pages : task.step.global_pages)[row];
-  auto page_of = [&](int64_t key) { return (pages[key / kPageSize] * model.kv_heads + kv_head) * kPageSize * size; };
-  if (end == num_keys)  // the new key is in this split, which no other thread reads
-    store_new(task, layer, worker, row, kv_head, page_of(num_keys - 1), (num_keys - 1) % kPageSize);
-  const float* queries = task.qkv + (row * (model.heads + 2 * model.kv_heads) + kv_head * group) * size;
-  for (int64_t g = 0; g < group; ++g)
-    prepare_head(task, layer, worker, row, queries + g * size, true, worker.queries + g * size);
-  float* sums = task.partial(row, kv_head * group, split);
-  const int64_t stride = task.most_splits * task.partial_size();
+inline void clear(float* sum, int64_t size) {
+  std::memset(sum, 0, (size + 2) * sizeof(float));
+  sum[size] = -INFINITY;
+}
+
+// Adds a split's sum to those of the splits before it.
+inline void fold(float* folded, const float* sum, int64_t size) {
+  const float most = folded[size] > sum[size] ? folded[size] : sum[size];
+  const float before = exp_fast(folded[size] - most), now = exp_fast(sum[size] - most);
+  for (int64_t i = 0; i < size; ++i) folded[i] = folded[i] * before + sum[i] * now;
+  folded[size] = most;
+  folded[size + 1] = folded[size + 1] * before + sum[size + 1] * now;
+}
+
+inline void finish(const float* folded, int64_t size, bf16* out) {
+  for (int64_t i = 0; i < size; ++i) out[i] = narrow(folded[i] / folded[size + 1]);
+}
+
+// Flash decoding: one row's queries of a kv head over one split of the keys; the new key is in the last.
+inline void attend_split(const Attention& a, const Scratch& scratch, const Run& run, int64_t kv_head, int64_t split) {
+  const int64_t row = run.first_row, size = a.size(), group = a.group(), num_keys = a.num_keys(run, row);
+  const int64_t length = split_length(num_keys), begin = split * length, end = smaller(begin + length, num_keys);
   for (int64_t g = 0; g < group; ++g) {
-    std::memset(sums + g * stride, 0, task.partial_size() * sizeof(float));
-    sums[g * stride + size] = -INFINITY;
+    prepare_head(a, scratch.head, row, a.head(row, kv_head * group + g), true, scratch.queries + g * size);
+    clear(scratch.sums + g * a.sum_size(), size);
   }
+  int64_t visible[kTileRows];
   for (int64_t key = begin; key < end; key += kPageSize)
-    for (int64_t g = 0; g < group; g += kTileRows)
-      attend_page(smaller(group - g, kTileRows), layer.keys + page_of(key), layer.values + page_of(key),
-                  worker.queries + g * size, smaller(end - key, kPageSize), size, worker.scores, sums + g * stride,
-                  stride);
+    for (int64_t g = 0; g < group; g += kTileRows) {
+      for (int64_t& count : visible) count = smaller(end - key, kPageSize);
+      attend_page(a, a.page(run, key, kv_head), scratch.queries + g * size, visible, smaller(group - g, kTileRows),
+                  scratch.sums + g * a.sum_size());
+    }
+  for (int64_t g = 0; g < group; ++g)
+    std::memcpy(a.partial(row, kv_head * group + g, split), scratch.sums + g * a.sum_size(),
+                a.sum_size() * sizeof(float));
 }
 
-// Joins the splits of one head.
-inline void join_splits(const Task& task, const Layer& layer, int64_t row, int64_t head, bf16* out) {
-  const int64_t size = task.model.head_dim, count = num_splits(task.num_keys(layer, row));
-  const float* first = task.partial(row, head, 0);
-  float most = -INFINITY, total = 0, weights[kMaxSplits];
-  for (int64_t s = 0; s < count; ++s) {
-    const float largest = first[s * task.partial_size() + size];
-    most = largest > most ? largest : most;
+inline void join_splits(const Attention& a, const Scratch& scratch, const Run& run, int64_t head, bf16* out) {
+  clear(scratch.folded, a.size());
+  for (int64_t split = 0; split < num_splits(a.num_keys(run, run.first_row)); ++split)
+    fold(scratch.folded, a.partial(run.first_row, head, split), a.size());
+  finish(scratch.folded, a.size(), out);
+}
+
+// Some rows of a prompt, queries of one kv head, over all their keys.
+inline void attend_rows(const Attention& a, const Scratch& scratch, const Run& run, int64_t first_row, int64_t rows,
+                        int64_t kv_head) {
+  const int64_t size = a.size(), group = a.group(), queries = rows * group, stride = a.sum_size();
+  for (int64_t q = 0; q < queries; ++q) {
+    const int64_t row = first_row + q / group;
+    prepare_head(a, scratch.head, row, a.head(row, kv_head * group + q % group), true, scratch.queries + q * size);
+    clear(scratch.sums + q * stride, size);
+    clear(scratch.folded + q * stride, size);
   }
-  for (int64_t s = 0; s < count; ++s) {
-    const float* part = first + s * task.partial_size();
-    weights[s] = exp_fast(part[size] - most);
-    total += weights[s] * part[size + 1];
+  const int64_t last = a.num_keys(run, first_row + rows - 1);
+  for (int64_t key = 0; key < last; key += kPageSize) {
+    for (int64_t q = 0; q < queries; q += kTileRows) {
+      const int64_t count = smaller(queries - q, kTileRows);
+      int64_t visible[kTileRows];
+      for (int64_t g = 0; g < count; ++g) {
+        const int64_t left = a.num_keys(run, first_row + (q + g) / group) - key;
+        visible[g] = left < 0 ? 0 : smaller(left, kPageSize);
+      }
+      attend_page(a, a.page(run, key, kv_head), scratch.queries + q * size, visible, count,
+                  scratch.sums + q * stride);
+    }
+    for (int64_t q = 0; q < queries; ++q) {
+      const int64_t num_keys = a.num_keys(run, first_row + q / group), end = key + kPageSize;
+      if (key < num_keys && (end >= num_keys || end % split_length(num_keys) == 0)) {
+        fold(scratch.folded + q * stride, scratch.sums + q * stride, size);
+        clear(scratch.sums + q * stride, size);
+      }
+    }
   }
-  for (int64_t d = 0; d < size; ++d) {
-    float sum = 0;
-    for (int64_t s = 0; s < count; ++s) sum += weights[s] * first[s * task.partial_size() + d];
-    out[d] = narrow(sum / total);
-  }
+  for (int64_t q = 0; q < queries; ++q)
+    finish(scratch.folded + q * stride, size,
+           a.out + ((first_row + q / group) * a.model.heads + kv_head * group + q % group) * size);
 }
 
 }  // namespace

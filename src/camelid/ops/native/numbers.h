@@ -46,6 +46,22 @@ inline float exp_fast(float x) {
 
 inline float silu(float x) { return x / (1.0f + exp_fast(-x)); }
 
+// Adds in pairs, so that vectors can.
+inline float sum_of(float* lanes) {
+  for (int step = kLanes / 2; step; step /= 2)
+    for (int lane = 0; lane < step; ++lane) lanes[lane] += lanes[lane + step];
+  return lanes[0];
+}
+
+inline float mean_square(const float* x, int64_t width) {
+  float lanes[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= width; i += kLanes)
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += x[i + lane] * x[i + lane];
+  for (int lane = 0; i + lane < width; ++lane) lanes[lane] += x[i + lane] * x[i + lane];
+  return sum_of(lanes) / width;
+}
+
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 

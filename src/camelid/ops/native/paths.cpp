@@ -7,10 +7,10 @@
 #endif
 
 #define DECLARE(path)                                                                                       \
-  void decode_##path(const Model&, const Step&, int);                                                       \
+  void advance_##path(const Model&, const Step&, int);                                                      \
   void linear_##path(const bf16*, const bf16*, bf16*, int64_t, int64_t, int64_t, int);                      \
   void swiglu_##path(const bf16*, const bf16*, bf16*, int64_t, int64_t, int64_t, int);
-#define PATH(path) {#path, decode_##path, linear_##path, swiglu_##path}
+#define PATH(path) {#path, advance_##path, linear_##path, swiglu_##path}
 
 DECLARE(baseline)
 #if defined(__x86_64__)
@@ -22,7 +22,7 @@ namespace {
 
 struct Path {
   const char* name;
-  Decode decode;
+  Advance advance;
   Linear linear, swiglu;
 };
 
@@ -67,8 +67,8 @@ void camelid_advise(void* memory, int64_t bytes) {
 #endif
 }
 
-void camelid_decode(int path, const Model* model, const Step* step, int num_threads) {
-  kPaths[path].decode(*model, *step, num_threads);
+void camelid_advance(int path, const Model* model, const Step* step, int num_threads) {
+  kPaths[path].advance(*model, *step, num_threads);
 }
 
 void camelid_linear(int path, const bf16* matrix, const bf16* x, bf16* out, int64_t rows, int64_t width,

@@ -12,11 +12,11 @@ namespace {
 
 constexpr int kTileRows = 6;  // rows of x that meet two tiles at once: their sums fill the registers
 
-// sums [R, T, 16] of R rows of x (`stride` apart) with T tiles (one after another).
+// sums [R, T, 16], rows `sum_stride` apart, of R rows of x, `stride` apart, with T tiles, `tile` apart.
 template <int R, int T>
-inline __attribute__((always_inline)) void multiply(const bf16* tiles, const bf16* x, int64_t width, int64_t stride,
-                                                    float* sums) {
-  const int64_t pairs = width / 2, tile = width * kLanes;
+inline __attribute__((always_inline)) void multiply(const bf16* tiles, int64_t tile, const bf16* x, int64_t width,
+                                                    int64_t stride, float* sums, int64_t sum_stride) {
+  const int64_t pairs = width / 2;
 #if defined(__AVX512BF16__)
   // Two sums for each output, added at the end: one row alone would wait for its sums. The same for any number of
   // rows, so that a row's result does not depend on its neighbours.
@@ -43,7 +43,7 @@ inline __attribute__((always_inline)) void multiply(const bf16* tiles, const bf1
     for (int t = 0; t < T; ++t) {
       __m512 total = sum[0][r][t];
       for (int u = 1; u < kUnroll; ++u) total = _mm512_add_ps(total, sum[u][r][t]);
-      _mm512_storeu_ps(sums + (r * T + t) * kLanes, total);
+      _mm512_storeu_ps(sums + r * sum_stride + t * kLanes, total);
     }
 #else
   float sum[R][T][kLanes] = {};
@@ -57,55 +57,87 @@ inline __attribute__((always_inline)) void multiply(const bf16* tiles, const bf1
           sum[r][t][lane] += bits_to_float(words[lane] << 16) * first + bits_to_float(words[lane] & 0xffff0000u) * second;
       }
     }
-  std::memcpy(sums, sum, sizeof sum);
+  for (int r = 0; r < R; ++r) std::memcpy(sums + r * sum_stride, sum[r], sizeof sum[r]);
 #endif
 }
 
 // The same for up to kTileRows rows.
 template <int T>
-inline void multiply_rows(int64_t rows, const bf16* tiles, const bf16* x, int64_t width, int64_t stride, float* sums) {
+inline void multiply_rows(int64_t rows, const bf16* tiles, int64_t tile, const bf16* x, int64_t width, int64_t stride,
+                          float* sums, int64_t sum_stride) {
   switch (rows) {
-    case 1: return multiply<1, T>(tiles, x, width, stride, sums);
-    case 2: return multiply<2, T>(tiles, x, width, stride, sums);
-    case 3: return multiply<3, T>(tiles, x, width, stride, sums);
-    case 4: return multiply<4, T>(tiles, x, width, stride, sums);
-    case 5: return multiply<5, T>(tiles, x, width, stride, sums);
-    default: return multiply<6, T>(tiles, x, width, stride, sums);
+    case 1: return multiply<1, T>(tiles, tile, x, width, stride, sums, sum_stride);
+    case 2: return multiply<2, T>(tiles, tile, x, width, stride, sums, sum_stride);
+    case 3: return multiply<3, T>(tiles, tile, x, width, stride, sums, sum_stride);
+    case 4: return multiply<4, T>(tiles, tile, x, width, stride, sums, sum_stride);
+    case 5: return multiply<5, T>(tiles, tile, x, width, stride, sums, sum_stride);
+    default: return multiply<6, T>(tiles, tile, x, width, stride, sums, sum_stride);
   }
 }
 
-// store(row, first output, sums of 16 outputs) for all rows and this thread's share of the tiles.
-template <class Store>
-inline void project(Share share, const bf16* matrix, int64_t width, const bf16* x, int64_t rows, const Store& store) {
-  float sums[kTileRows * kLanes];
-  for (int64_t tile = share.begin; tile < share.end; ++tile)
-    for (int64_t first = 0; first < rows; first += kTileRows) {
-      const int64_t some = smaller(rows - first, kTileRows);
-      multiply_rows<1>(some, matrix + tile * width * kLanes, x + first * width, width, width, sums);
-      for (int64_t r = 0; r < some; ++r) store(first + r, tile * kLanes, sums + r * kLanes);
-    }
+inline int64_t num_tiles(int64_t size) { return (size + kLanes - 1) / kLanes; }
+
+// body(first row, rows): as many rows at a time as stay in the second cache while a matrix goes by.
+template <class Body>
+inline void in_pieces(int64_t rows, int64_t width, const Body& body) {
+  constexpr int64_t kCachedBytes = 1 << 19;
+  const int64_t piece = larger(kCachedBytes / (2 * width) / kTileRows, 4) * kTileRows;
+  for (int64_t first = 0; first < rows; first += piece) body(first, smaller(rows - first, piece));
 }
 
-// store(row, first output, sums of 16 gates, sums of 16 ups): tiles of gate and up take turns in the matrix.
+// store(row, first output of the left tile, sums of its 16 outputs, the same of the right tile) for all rows and this
+// thread's share of the pairs of tiles. One row reads one tile after the other: one stream from memory, not two.
 template <class Store>
 inline void project_pairs(Share share, const bf16* matrix, int64_t width, const bf16* x, int64_t rows,
                           const Store& store) {
-  float sums[2 * kTileRows * kLanes];
-  for (int64_t pair = share.begin; pair < share.end; ++pair)
-    for (int64_t first = 0; first < rows; first += kTileRows) {
-      const int64_t some = smaller(rows - first, kTileRows);
-      const bf16* tiles = matrix + pair * 2 * width * kLanes;
-      if (some == 1) {  // one stream from memory, not two
-        multiply<1, 1>(tiles, x + first * width, width, width, sums);
-        multiply<1, 1>(tiles + width * kLanes, x + first * width, width, width, sums + kLanes);
-      } else {
-        multiply_rows<2>(some, tiles, x + first * width, width, width, sums);
+  const int64_t tile = width * kLanes;
+  in_pieces(rows, width, [&](int64_t start, int64_t count) {
+    float sums[2 * kTileRows * kLanes];
+    for (int64_t pair = share.begin; pair < share.end; ++pair)
+      for (int64_t first = start; first < start + count; first += kTileRows) {
+        const int64_t some = smaller(start + count - first, kTileRows);
+        const bf16 *tiles = matrix + pair * 2 * tile, *from = x + first * width;
+        if (some == 1) {
+          multiply<1, 1>(tiles, tile, from, width, width, sums, kLanes);
+          multiply<1, 1>(tiles + tile, tile, from, width, width, sums + kLanes, kLanes);
+        } else {
+          multiply_rows<2>(some, tiles, tile, from, width, width, sums, 2 * kLanes);
+        }
+        for (int64_t r = 0; r < some; ++r)
+          store(first + r, 2 * pair * kLanes, sums + 2 * r * kLanes, sums + (2 * r + 1) * kLanes);
       }
-      for (int64_t r = 0; r < some; ++r)
-        store(first + r, pair * kLanes, sums + 2 * r * kLanes, sums + (2 * r + 1) * kLanes);
-    }
+  });
 }
 
-inline int64_t num_tiles(int64_t size) { return (size + kLanes - 1) / kLanes; }
+// store(row, first output, sums of 16 outputs) for all rows and this thread's part of a matrix [height, width].
+template <class Store>
+inline void project(int thread, int threads, const bf16* matrix, int64_t width, int64_t height, const bf16* x,
+                    int64_t rows, const Store& store) {
+  const int64_t pairs = num_tiles(height) / 2;
+  project_pairs(share_of(pairs, thread, threads), matrix, width, x, rows,
+                [&](int64_t row, int64_t first, const float* left, const float* right) {
+                  store(row, first, left);
+                  store(row, first + kLanes, right);
+                });
+  if (num_tiles(height) % 2 && thread == threads - 1) {
+    float sums[kTileRows * kLanes];
+    for (int64_t first = 0; first < rows; first += kTileRows) {
+      const int64_t some = smaller(rows - first, kTileRows);
+      multiply_rows<1>(some, matrix + 2 * pairs * width * kLanes, 0, x + first * width, width, width, sums, kLanes);
+      for (int64_t r = 0; r < some; ++r) store(first + r, 2 * pairs * kLanes, sums + r * kLanes);
+    }
+  }
+}
+
+// out [rows, ffn] = silu(gate) · up, this thread's part, where tiles of gate and up take turns.
+inline void project_swiglu(int thread, int threads, const bf16* matrix, int64_t width, int64_t ffn, const bf16* x,
+                           int64_t rows, bf16* out) {
+  project_pairs(share_of(num_tiles(ffn), thread, threads), matrix, width, x, rows,
+                [&](int64_t row, int64_t twice_first, const float* gate, const float* up) {
+                  bf16* to = out + row * ffn + twice_first / 2;
+                  for (int64_t lane = 0; lane < smaller(ffn - twice_first / 2, kLanes); ++lane)
+                    to[lane] = narrow(silu(gate[lane]) * up[lane]);
+                });
+}
 
 }  // namespace

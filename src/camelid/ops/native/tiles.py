@@ -10,10 +10,12 @@ from torch import Tensor
 
 from camelid.ops.native.library import best_path, native_library
 
-__all__ = ["LANES", "PAGE_SIZE", "TiledMatrix", "TiledSwiglu", "empty_pages", "to_tiles"]
+__all__ = ["LANES", "PAGE_SIZE", "Pages", "TiledMatrix", "TiledSwiglu", "empty_pages", "to_tiles"]
 
 LANES = 16  # outputs of a tile
 PAGE_SIZE = 64  # positions of a page of keys and values
+
+Pages = Float[Tensor, "pages kv_heads _tiles _pairs 16 2"]
 
 
 def to_tiles(*matrices: BFloat16[Tensor, "out in"]) -> BFloat16[Tensor, "tiles pairs 16 2"]:
@@ -77,11 +79,9 @@ def _product(name: str, tiles: Tensor, x: Tensor, height: int, instructions: str
     return out
 
 
-def empty_pages(
-    num_pages: int, kv_heads: int, head_dim: int
-) -> tuple[
-    Float[Tensor, "pages kv_heads tiles pairs 16 2"], Float[Tensor, "pages kv_heads page_size head_dim"]
-]:
-    """Keys, in tiles of sixteen positions, and values."""
-    keys = torch.empty(num_pages, kv_heads, PAGE_SIZE // LANES, head_dim // 2, LANES, 2, dtype=torch.bfloat16)
-    return keys, torch.empty(num_pages, kv_heads, PAGE_SIZE, head_dim, dtype=torch.bfloat16)
+def empty_pages(num_pages: int, kv_heads: int, head_dim: int, dtype: torch.dtype) -> tuple[Pages, Pages]:
+    """Keys, in tiles of sixteen positions, and values, in tiles of sixteen features of which positions are the inputs."""
+    assert head_dim % LANES == 0, head_dim
+    keys = torch.empty(num_pages, kv_heads, PAGE_SIZE // LANES, head_dim // 2, LANES, 2, dtype=dtype)
+    values = torch.empty(num_pages, kv_heads, head_dim // LANES, PAGE_SIZE // 2, LANES, 2, dtype=dtype)
+    return keys, values

@@ -1,20 +1,20 @@
-"""One token of each of several sequences through a whole decoder, in one native call."""
+"""New tokens of several sequences through a whole decoder, in one native call."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import BFloat16, Float, Int
 from torch import Tensor
 
 from camelid.ops.native.library import best_path, native_library
-from camelid.ops.native.tiles import TiledMatrix, TiledSwiglu
+from camelid.ops.native.tiles import Pages, TiledMatrix, TiledSwiglu
 
-__all__ = ["DecodeStep", "LayerWeights", "ModelShape"]
+__all__ = ["DecoderStep", "LayerWeights", "ModelShape", "Run"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class LayerWeights:
     selection_bias: Float[Tensor, "experts"] | None
     gate_up: tuple[TiledSwiglu, ...]
     down: tuple[TiledMatrix, ...]
-    keys: BFloat16[Tensor, "pages kv_heads tiles pairs 16 2"]
-    values: BFloat16[Tensor, "pages kv_heads page_size head_dim"]
+    keys: Pages
+    values: Pages
     is_chunked: bool
     use_qk_norm: bool
 
@@ -72,18 +72,34 @@ class _Model(ctypes.Structure):
     ]
 
 
-_STEP_POINTERS = "positions turns temperatures chunked_pages global_pages x logits routed"
+class _Run(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("chunked_pages", "global_pages")] + [
+        (name, ctypes.c_int64) for name in ("first_row", "rows", "position")
+    ]
 
 
 class _Step(ctypes.Structure):
     _fields_ = [
-        ("rows", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in _STEP_POINTERS.split()),
+        ("runs", ctypes.POINTER(_Run)),
+        *((name, ctypes.c_void_p) for name in "turns temperatures x logit_rows logits routed".split()),
+        *((name, ctypes.c_int64) for name in "num_runs rows num_logits".split()),
     ]
 
 
-class DecodeStep:
-    """A decoder's weights and caches, ready to be stepped. Its twin is the model itself with a `KVCache`."""
+class Run(NamedTuple):
+    """Consecutive new tokens of one sequence, all in the same chunk, and its pages: of that chunk, and of all."""
+
+    position: int
+    rows: int
+    chunked_pages: Int[Tensor, "pages"]
+    global_pages: Int[Tensor, "pages"]
+
+
+class DecoderStep:
+    """A decoder's weights and pages, ready to be stepped. Its twin is the model itself with a `KVCache`.
+
+    A row's results are bitwise the same whatever other rows there are.
+    """
 
     def __init__(
         self,
@@ -96,12 +112,12 @@ class DecodeStep:
         self._library, self._path = native_library(), best_path(instructions)
         self._keep: list[Any] = [layers, final_norm, head]
         self._layers = (_Layer * len(layers))(*(self._layer(layer) for layer in layers))
-        _, kv_heads, _, head_dim = layers[0].values.shape
+        _, kv_heads, _, pairs, _, _ = layers[0].keys.shape
         hidden, self.vocab = layers[0].input_norm.shape[0], 0 if head is None else head.height
         self.num_layers, self.top_k = len(layers), shape.top_k
         self._model = _Model(
             self._layers, _address(final_norm), _address(head), len(layers), hidden, shape.num_attention_heads,
-            kv_heads, head_dim, self.vocab, shape.top_k, shape.chunk_size, shape.eps,
+            kv_heads, 2 * pairs, self.vocab, shape.top_k, shape.chunk_size, shape.eps,
         )  # fmt: skip
 
     def _layer(self, layer: LayerWeights) -> _Layer:
@@ -119,29 +135,34 @@ class DecodeStep:
     def __call__(
         self,
         x: Float[Tensor, "rows hidden"],
-        positions: Int[Tensor, "rows"],
+        runs: Sequence[Run],
         turns: Float[Tensor, "rows head_dim"],
         temperatures: Float[Tensor, "rows"],
-        chunked_pages: Sequence[Int[Tensor, "pages"]],
-        global_pages: Sequence[Int[Tensor, "pages"]],
-    ) -> tuple[Float[Tensor, "rows vocab"], Int[Tensor, "layers rows top_k"]]:
-        """Logits (none without a head) and the experts chosen, -1 in dense layers.
+        logit_rows: Int[Tensor, "wanted"],
+    ) -> tuple[Float[Tensor, "wanted vocab"], Int[Tensor, "layers rows top_k"]]:
+        """Logits of the rows wanted, and the experts chosen, -1 in dense layers.
 
-        Turns x (fp32 embeddings) into the last layer's hidden states, in place, and writes each sequence's new key
-        and value into its pages: of the current chunk, and of the whole context. `turns` holds cosine and sine of
-        every pair.
+        Turns x (fp32 embeddings, run after run) into the last layer's hidden states, in place, and writes new keys and
+        values into the sequences' pages. `turns` holds cosine and sine of every pair.
         """
         rows = x.shape[0]
-        logits = torch.empty(rows, self.vocab)
+        logits = torch.empty(len(logit_rows), self.vocab)
         routed = torch.empty(self.num_layers, rows, self.top_k, dtype=torch.int32)
-        assert x.is_contiguous() and positions.dtype == torch.int64, (x.stride(), positions.dtype)
-        tables = [_addresses(pages) for pages in (chunked_pages, global_pages)]
+        first, structs = 0, (_Run * len(runs))()
+        for struct, run in zip(structs, runs, strict=True):
+            struct.chunked_pages, struct.global_pages = (
+                run.chunked_pages.data_ptr(),
+                run.global_pages.data_ptr(),
+            )
+            struct.first_row, struct.rows, struct.position = first, run.rows, run.position
+            first += run.rows
+        assert first == rows and logit_rows.dtype == torch.int64, (first, rows, logit_rows.dtype)
         step = _Step(
-            rows, *map(_address, (positions, turns, temperatures)),
-            *(ctypes.cast(table, ctypes.c_void_p) for table in tables), *map(_address, (x, logits, routed)),
+            structs, *map(_address, (turns, temperatures, x, logit_rows, logits, routed)),
+            len(runs), rows, len(logit_rows),
         )  # fmt: skip
         assert self._library is not None
-        self._library.camelid_decode(
+        self._library.camelid_advance(
             self._path, ctypes.byref(self._model), ctypes.byref(step), torch.get_num_threads()
         )
         return logits, routed

@@ -1,0 +1,148 @@
+"""The engine in a thread of its own, its events handed to any number of coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from queue import Empty, SimpleQueue
+
+from camelid.infer.engine import Engine
+from camelid.infer.request import EngineStats, Request, TokenEvent
+
+__all__ = ["AsyncEngine", "EngineStopped"]
+
+
+class EngineStopped(Exception):
+    """The engine was closed, or failed; the cause says how."""
+
+
+class AsyncEngine:
+    """Streams of an `Engine`, made inside the event loop that it serves. `close` ends the thread.
+
+    Only the thread touches the engine. What others want of it is called between two steps.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._loop = asyncio.get_running_loop()
+        self._streams: dict[str, asyncio.Queue[TokenEvent | EngineStopped]] = {}
+        self._wishes: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._stopped: EngineStopped | None = None
+        self._thread = threading.Thread(target=self._run, name="camelid-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def max_context(self) -> int:
+        """Tokens that a prompt and its answer may have together."""
+        return self._engine.max_context
+
+    @property
+    def stats(self) -> EngineStats:
+        """As the engine's."""
+        return self._engine.stats
+
+    async def stream(self, request: Request) -> AsyncIterator[TokenEvent]:
+        """Events of one request. Whoever stops listening (`aclose`, a cancelled task) cancels it, which frees its pages.
+
+        Raises InputError and QueueFull as `Engine.add`, and EngineStopped.
+        """
+        if self._stopped:
+            raise self._stopped
+        events: asyncio.Queue[TokenEvent | EngineStopped] = asyncio.Queue()
+        added = self._loop.create_future()
+        self._wishes.put(lambda: self._add(request, events, added))
+        is_done = False
+        try:
+            await added
+            while not is_done:
+                event = await events.get()
+                if isinstance(event, EngineStopped):
+                    raise event
+                is_done = event.finish_reason is not None
+                yield event
+        finally:
+            if not is_done:
+                self._wishes.put(lambda: self._cancel(request.id, events))
+
+    async def close(self) -> None:
+        """Ends the thread after its step; streams that still run get EngineStopped."""
+        self._wishes.put(self._close)
+        await asyncio.to_thread(self._thread.join)
+
+    # What follows runs in the thread.
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._fulfil_wishes()
+                if events := self._engine.step():
+                    self._loop.call_soon_threadsafe(self._hand_out, events)
+        except EngineStopped as error:
+            self._stopped = error
+        except Exception as error:
+            self._stopped = EngineStopped(f"the engine failed: {error!r}")
+            self._stopped.__cause__ = error
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end_all, self._stopped)
+
+    def _fulfil_wishes(self) -> None:
+        """All that there are; waits for one if the engine has nothing to do."""
+        try:
+            while True:
+                self._wishes.get(block=not self._engine.has_work)()
+        except Empty:
+            pass
+
+    def _add(
+        self,
+        request: Request,
+        events: asyncio.Queue[TokenEvent | EngineStopped],
+        added: asyncio.Future[None],
+    ) -> None:
+        try:
+            if self._stopped:
+                raise self._stopped
+            self._engine.add(request)
+        except Exception as error:
+            self._loop.call_soon_threadsafe(_settle, added, error)
+        else:
+            self._streams[request.id] = events
+            self._loop.call_soon_threadsafe(_settle, added, None)
+
+    def _cancel(self, request_id: str, events: object) -> None:
+        # A request that was refused for its id must not cancel the one that has it.
+        if self._streams.get(request_id) is events:
+            self._streams.pop(request_id, None)
+            self._engine.cancel(request_id)
+
+    def _close(self) -> None:
+        if not self._stopped:
+            raise EngineStopped("the engine is closed")
+
+    # And this in the event loop.
+
+    def _hand_out(self, events: list[TokenEvent]) -> None:
+        for event in events:
+            if stream := self._streams.get(event.request_id):
+                stream.put_nowait(event)
+                if event.finish_reason is not None:
+                    self._streams.pop(event.request_id, None)
+
+    def _end_all(self, error: EngineStopped) -> None:
+        try:
+            while True:  # wishes that came too late
+                self._wishes.get(block=False)()
+        except Empty:
+            pass
+        for events in self._streams.values():
+            events.put_nowait(error)
+
+
+def _settle(added: asyncio.Future[None], error: Exception | None) -> None:
+    if added.done():  # its stream was closed while it waited
+        return
+    if error is None:
+        added.set_result(None)
+    else:
+        added.set_exception(error)

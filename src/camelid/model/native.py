@@ -1,0 +1,113 @@
+"""A packed model whose steps are native calls over paged caches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from camelid.model.llama4 import DecoderLayer, Llama4
+from camelid.model.moe import MoE
+from camelid.model.packed import PackedAttention, PackedFeedForward, PackedLinear
+from camelid.model.paged_kv import PagedKV, PageTable
+from camelid.ops.native import DecoderStep, LayerWeights, ModelShape, Run, TiledMatrix, native_paths
+
+__all__ = ["NativeModel", "Piece", "can_run_natively", "layer_weights"]
+
+
+def can_run_natively(model: Llama4) -> bool:
+    """Whether there are kernels here, and the model is packed."""
+    return bool(native_paths()) and any(isinstance(module, PackedAttention) for module in model.modules())
+
+
+class Piece(NamedTuple):
+    """New tokens of one sequence, in one chunk, and its pages, theirs included.
+
+    `logit_rows`: of which of them logits are wanted.
+    """
+
+    table: PageTable
+    embeddings: Float[Tensor, "new hidden"]
+    logit_rows: Sequence[int]
+
+
+class NativeModel:
+    """Steps a packed model over paged sequences. Twin: `Llama4.forward` with a `KVCache` each.
+
+    `instructions`: of `native_paths()`, the best by default.
+    """
+
+    def __init__(self, model: Llama4, kv: PagedKV, instructions: str | None = None) -> None:
+        decoder, text = model.language_model.model, model.config.text
+        self._model, self._chunk = model, text.attention_chunk_size
+        shape = ModelShape(
+            text.num_attention_heads, text.attention_chunk_size, text.num_experts_per_tok, text.rms_norm_eps
+        )
+        layers = [
+            layer_weights(layer, keys, values)
+            for layer, keys, values in zip(decoder.layers, kv.keys, kv.values, strict=True)
+        ]
+        lm_head = None if model.language_model.is_tied else model.language_model.lm_head
+        is_packed = isinstance(lm_head, PackedLinear)
+        head = lm_head.matrix if is_packed else TiledMatrix(decoder.embed_tokens.weight.detach())
+        self._step = DecoderStep(shape, layers, decoder.norm.weight.detach(), head, instructions)
+
+    def __call__(
+        self, pieces: Sequence[Piece]
+    ) -> tuple[Float[Tensor, "wanted vocab"], Int[Tensor, "layers rows top_k"]]:
+        """Logits, piece after piece, and the experts chosen for every row (-1 in dense layers).
+
+        The tables grow by their tokens.
+        """
+        runs, positions, logit_rows, first = [], [], [], 0
+        for table, embeddings, wanted in pieces:
+            start, rows = table.length, embeddings.shape[0]
+            assert start // self._chunk == (start + rows - 1) // self._chunk, (start, rows, self._chunk)
+            runs.append(Run(start, rows, table.pages("chunked"), table.pages("global")))
+            positions.append(torch.arange(start, start + rows))
+            logit_rows += [first + row for row in wanted]
+            first += rows
+        turns, temperatures = self._model.geometry.at(torch.cat(positions))
+        x = torch.cat([piece.embeddings for piece in pieces]).float()
+        logits, routed = self._step(
+            x,
+            runs,
+            torch.view_as_real(turns).flatten(1),
+            torch.ones(first) if temperatures is None else temperatures,
+            torch.tensor(logit_rows, dtype=torch.int64),
+        )
+        for piece in pieces:
+            piece.table.length += piece.embeddings.shape[0]
+        return logits, routed
+
+
+def layer_weights(layer: nn.Module, keys: Tensor, values: Tensor) -> LayerWeights:
+    """A packed layer's matrices, with the layer's pages."""
+    assert isinstance(layer, DecoderLayer)
+    attention, shared = layer.self_attn, layer.feed_forward
+    router, bias, experts = None, None, []
+    if isinstance(shared, MoE):
+        router, bias = TiledMatrix(shared.router.weight.detach()), shared.router.selection_bias.float()
+        experts = [expert for expert in shared.experts.children() if isinstance(expert, PackedFeedForward)]
+        shared = shared.shared_expert
+    assert isinstance(attention, PackedAttention) and isinstance(attention.o_proj, PackedLinear)
+    assert isinstance(shared, PackedFeedForward)
+    return LayerWeights(
+        input_norm=layer.input_layernorm.weight.detach(),
+        qkv=attention.qkv.matrix,
+        o=attention.o_proj.matrix,
+        post_norm=layer.post_attention_layernorm.weight.detach(),
+        shared_gate_up=shared.gate_up,
+        shared_down=shared.down,
+        router=router,
+        selection_bias=bias,
+        gate_up=tuple(expert.gate_up for expert in experts),
+        down=tuple(expert.down for expert in experts),
+        keys=keys,
+        values=values,
+        is_chunked=attention.layer_type == "chunked",
+        use_qk_norm=attention.use_qk_norm,
+    )
