@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from huggingface_hub import HfApi, parse_local_safetensors_file_metadata
 from huggingface_hub.utils import SafetensorsRepoMetadata
+from rich.progress import Progress
 
 from camelid.checkpoint import load_model, save_model
 from camelid.checkpoint.hub_layout import open_hub_model
@@ -35,6 +37,28 @@ def test_there_and_back_is_the_same_bytes(model_dir: Path, tmp_path: Path) -> No
     ]  # fmt: skip
     assert main(["convert", str(meta), str(back)]) == 0
     assert (back / WEIGHTS).read_bytes() == (model_dir / WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize("dtype", ["keep", "fp32"])
+def test_both_bars_end_full(
+    dtype: str, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is checked are the source's files, headers and all; what is written, the tensors as converted."""
+    bars: list[Progress] = []
+
+    class Recorded(Progress):
+        def __init__(self, *columns: Any, **options: Any) -> None:
+            super().__init__(*columns, **options)
+            bars.append(self)
+
+    monkeypatch.setattr("camelid.cli.convert.Progress", Recorded)
+    assert main(["convert", str(model_dir), str(tmp_path / "out"), "--dtype", dtype]) == 0
+    checking, writing = bars[0].tasks
+    listed = [line.split()[1] for line in (model_dir / "SHA256SUMS").read_text().splitlines()]
+    assert checking.completed == checking.total == sum((model_dir / name).stat().st_size for name in listed)
+    bytes_each = 4 if dtype == "fp32" else 2
+    num_values = sum(value.numel() for value in tiny_model_for_meta("maverick").parameters())
+    assert writing.completed >= writing.total == num_values * bytes_each  # completed: the header too
 
 
 def test_shards(model_dir: Path, tmp_path: Path) -> None:

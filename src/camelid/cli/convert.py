@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-from camelid.checkpoint import is_gguf, open_model, verify_digests, write_hf, write_meta
+from camelid.checkpoint import digested_bytes, is_gguf, open_model, verify_digests, write_hf, write_meta
 from camelid.checkpoint.chat_files import chat_files
 from camelid.core.errors import CheckpointError
 from camelid.core.files import write_bytes_atomically
@@ -53,7 +53,7 @@ def convert(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        checking = progress.add_task("checking digests", total=model.nbytes)
+        checking = progress.add_task("checking digests", total=digested_bytes(source))
         num_checked = verify_digests(source, lambda count: progress.advance(checking, count))
         progress.update(checking, visible=bool(num_checked))
         writing = progress.add_task("writing", total=model.nbytes)
