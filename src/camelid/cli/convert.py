@@ -34,7 +34,10 @@ def convert(
     max_shard_bytes: int = 5_000_000_000,
     model_parallel: int = 1,
 ) -> None:
-    """Reads and checks the source, writes the destination, which must not hold files yet, and says how large it is."""
+    """Reads and checks the source, a folder or a GGUF file, writes the destination and says how large it is.
+
+    CheckpointError as `open_model`, for a destination that holds files, and for a dense model in Meta's layout.
+    """
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise CheckpointError(f"{destination} is there already and not empty: nothing is overwritten")
     console = Console(stderr=True)

@@ -25,7 +25,7 @@ GIGA = 1e9
 
 
 def inspect_model(where: str, console: Console) -> None:
-    """Prints what a folder, or a repository of the Hugging Face Hub such as `org/name`, holds."""
+    """Prints what a folder, a GGUF file, or a repository of the Hugging Face Hub such as `org/name`, holds."""
     path = Path(where)
     if path.exists():
         model = open_model(path)
@@ -35,7 +35,7 @@ def inspect_model(where: str, console: Console) -> None:
 
         model = open_hub_model(where)
     else:
-        raise CheckpointError(f"{where}: neither a folder nor a repository such as org/name")
+        raise CheckpointError(f"{where}: neither a folder nor a GGUF file nor a repository such as org/name")
     config = model.config
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold")
