@@ -19,6 +19,7 @@ import torch
 
 import preprocessing_pictures as pictures
 import preprocessing_references as references
+from camelid.core.errors import ImageError
 from camelid.core.messages import ImagePart
 from camelid.inputs import ChatFormat, Tokenizer, choose_canvas, load_image
 from camelid.model.vision import normalised
@@ -116,18 +117,19 @@ def normalisation() -> dict[str, float]:
 
 
 def reads_truncated(tokenizer: Tokenizer) -> dict[str, bool]:
-    """Who reads half a JPEG; to be asked first, because Meta's module changes Pillow for the whole process."""
+    """Who reads half a JPEG. Meta's module changes Pillow for the whole process; transformers is asked before it."""
     data = pictures.saved(pictures.cut("dog", 300, 400), "JPEG")
     half = data[: len(data) // 2]
     found = {}
     for who, read in (
         ("transformers", lambda: references.by_transformers(half, tokenizer)),
         ("Meta", lambda: references.by_meta(half)),
+        ("Camelid", lambda: load_image(half)),
     ):
         try:
             read()
             found[who] = True
-        except OSError:
+        except (OSError, ImageError):
             found[who] = False
     return found
 

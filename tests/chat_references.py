@@ -23,7 +23,7 @@ from camelid.inputs.special_tokens import SPECIAL_TOKEN_NAMES
 from camelid.inputs.tokenizer import SPLIT_PATTERN
 from camelid.inputs.tool_calls import CallForm
 
-__all__ = ["MetaChat", "TransformersChat"]
+__all__ = ["MetaChat", "TransformersChat", "their_message", "their_tool"]
 
 TILE_SIZE, MAX_TILES = 336, 16
 # The published tokenizer has the basic, the text and the vision tokens, and a pad token of its own making.
@@ -175,11 +175,11 @@ class TransformersChat:
         The processor makes an empty list of an empty string, which the template then writes out or stumbles over.
         So a conversation with an empty string in it goes to the tokenizer, which leaves it alone.
         """
-        theirs = [_their_message(message) for message in messages]
+        theirs = [their_message(message) for message in messages]
         applies = self.tokenizer if any(message["content"] == "" for message in theirs) else self.processor
         ids = applies.apply_chat_template(
             theirs,
-            tools=[_their_tool(tool) for tool in tools] or None,
+            tools=[their_tool(tool) for tool in tools] or None,
             add_generation_prompt=True,
             tokenize=True,
             return_dict=False,
@@ -189,12 +189,12 @@ class TransformersChat:
         return list(ids[0] if isinstance(ids[0], list) else ids)
 
 
-def _their_tool(tool: ToolDefinition) -> dict[str, Any]:
+def their_tool(tool: ToolDefinition) -> dict[str, Any]:
     function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
     return {"type": "function", "function": function}
 
 
-def _their_message(message: Message) -> dict[str, Any]:
+def their_message(message: Message) -> dict[str, Any]:
     content: Any = [_their_item(part) for part in message.parts]
     if len(content) == 1 and isinstance(message.parts[0], TextPart):
         content = message.text

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from huggingface_hub import HfApi, parse_local_safetensors_file_metadata
 from huggingface_hub.utils import SafetensorsRepoMetadata
+from rich.progress import Progress
 
-from camelid.checkpoint import load_model, save_model
+from camelid.checkpoint import load_model, save_dense_model, save_model
 from camelid.checkpoint.hub_layout import open_hub_model
+from camelid.cli.inspect_model import cost_table
 from camelid.cli.main import main
 from camelid.core.errors import CheckpointError
+from camelid.model import Llama4Config
 from camelid.testing.meta_reference import tiny_model_for_meta
-from camelid.testing.tiny import NUM_SPECIAL_TOKENS
+from camelid.testing.tiny import NUM_SPECIAL_TOKENS, tiny_config, tiny_model
 
 WEIGHTS = "model.safetensors"
 
@@ -35,6 +39,28 @@ def test_there_and_back_is_the_same_bytes(model_dir: Path, tmp_path: Path) -> No
     ]  # fmt: skip
     assert main(["convert", str(meta), str(back)]) == 0
     assert (back / WEIGHTS).read_bytes() == (model_dir / WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize("dtype", ["keep", "fp32"])
+def test_both_bars_end_full(
+    dtype: str, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is checked are the source's files, headers and all; what is written, the tensors as converted."""
+    bars: list[Progress] = []
+
+    class Recorded(Progress):
+        def __init__(self, *columns: Any, **options: Any) -> None:
+            super().__init__(*columns, **options)
+            bars.append(self)
+
+    monkeypatch.setattr("camelid.cli.convert.Progress", Recorded)
+    assert main(["convert", str(model_dir), str(tmp_path / "out"), "--dtype", dtype]) == 0
+    checking, writing = bars[0].tasks
+    listed = [line.split()[1] for line in (model_dir / "SHA256SUMS").read_text().splitlines()]
+    assert checking.completed == checking.total == sum((model_dir / name).stat().st_size for name in listed)
+    bytes_each = 4 if dtype == "fp32" else 2
+    num_values = sum(value.numel() for value in tiny_model_for_meta("maverick").parameters())
+    assert writing.completed >= writing.total == num_values * bytes_each  # completed: the header too
 
 
 def test_shards(model_dir: Path, tmp_path: Path) -> None:
@@ -70,9 +96,74 @@ def test_nothing_is_overwritten(model_dir: Path, tmp_path: Path, capsys: pytest.
 def test_inspect(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(model_dir)]) == 0
     out = capsys.readouterr().out
-    for text in ("▂▂▂█▂▂▂█", "○●○●○●○●", "bfloat16", "SHA256SUMS", "10M tokens"):
+    for text in ("▂▂▂█▂▂▂█", "○●○●○●○●", "bfloat16", "SHA256SUMS", "256K"):
         assert text in out, text
+    assert "10M" not in out, "the model promises 256K"
     assert f"{sum(p.numel() for p in tiny_model_for_meta('maverick').parameters()):,} in all" in out
+
+
+def cache_bytes(config: Llama4Config, num_tokens: int) -> int:
+    """What the cache's definition gives: keys and values of 2 heads of 16 in bf16, in the layers that keep them."""
+    chunk_size = config.text.attention_chunk_size
+    kept = [
+        num_tokens if kind == "global" else min(num_tokens, chunk_size) for kind in config.text.layer_types
+    ]
+    return sum(kept) * 2 * 2 * 16 * 2
+
+
+@pytest.mark.parametrize(
+    ("longest", "spoken"),
+    [
+        (10_485_760, ["128K", "1M", "10M"]),
+        (1_048_576, ["128K", "1M"]),
+        (262_144, ["128K", "256K"]),
+        (131_072, ["128K"]),
+        (8192, ["8K"]),
+        (1_000_000, ["128K", "1,000,000"]),
+        (100, ["100"]),
+    ],
+)
+def test_inspect_tells_of_contexts_that_the_model_has(longest: int, spoken: list[str]) -> None:
+    config = tiny_config(max_position_embeddings=longest)
+    columns = list(cost_table(config).columns)
+    assert [column.header for column in columns[2:]] == [f"+ {tokens} tokens" for tokens in spoken]
+    gigabytes = cache_bytes(config, longest) / 1e9
+    last = list(columns[-1].cells)[-1]
+    assert last == (f"{gigabytes:.1f}" if gigabytes >= 0.1 else f"{gigabytes:.3f}")
+
+
+@pytest.mark.parametrize(
+    ("fields", "growth"),
+    [
+        ({}, "768 bytes of cache per token up to a chunk of 16, 128 beyond it"),
+        ({"attention_chunk_size": 64, "max_position_embeddings": 64}, "768 bytes of cache per token"),
+        ({"layer_types": ("global",) * 6}, "768 bytes of cache per token"),
+        (
+            {"layer_types": ("chunked",) * 6},
+            "768 bytes of cache per token up to a chunk of 16, none beyond it",
+        ),
+        (
+            {"layer_types": ("chunked",) * 6, "attention_chunk_size": 64, "max_position_embeddings": 64},
+            "768 bytes of cache per token",
+        ),
+    ],
+)
+def test_inspect_says_what_a_token_adds_to_the_cache(fields: dict[str, Any], growth: str) -> None:
+    config = tiny_config(**fields)
+    assert cache_bytes(config, 1) == 768
+    assert cost_table(config).caption == growth
+
+
+def test_inspect_a_dense_ancestor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One chunk as long as its context of 2K."""
+    layers: dict[str, Any] = {"layer_types": ("chunked",) * 6, "moe_layers": (), "use_qk_norm": False}
+    context = {"attention_chunk_size": 2048, "max_position_embeddings": 2048}
+    save_dense_model(tiny_model(**layers, **context), tmp_path / "dense")
+    assert main(["inspect", str(tmp_path / "dense")]) == 0
+    out = capsys.readouterr().out
+    assert "2K" in out
+    assert "768 bytes of cache per token" in out
+    assert not any(words in out for words in ("128K", "1M", "10M", "a chunk of"))
 
 
 def test_inspect_reads_headers_only(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,12 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer, PreTrainedT
 
 from camelid.checkpoint import load_model
 from camelid.cli.main import main
-from camelid.core import Message
+from camelid.core import TextPart
 from camelid.infer.locate import SHIPPED_MODEL
 from camelid.inputs import ChatFormat, Tokenizer
 from camelid.inputs.hf_tokenizer_files import tokenizer_json
+from chat_conversations import ASKED, CONVERSATIONS, ONE, WEATHER, Conversation
+from chat_references import their_message, their_tool
 
 TEXTS = (
     "", "Hello world", "don't Don'T", "1234567 12 345", "  \n\tdéjà vu 😀", "你好世界 नमस्ते สวัสดี مرحبا", "a" * 300,
@@ -52,26 +55,82 @@ def test_text_has_the_same_ids(ours: Tokenizer, theirs: PreTrainedTokenizerFast)
     assert theirs.convert_tokens_to_ids("<|patch|>") == ours.special("patch")
 
 
-def test_conversations_have_the_same_ids(ours: Tokenizer, theirs: PreTrainedTokenizerFast) -> None:
-    messages = [
-        Message.of("system", "Be brief."),
-        Message.of("user", "Hi 😀"),
-        Message.of("assistant", "Hello."),
-        Message.of("ipython", '42 "é"'),
-        Message.of("user", ""),
-    ]
-    expected = ChatFormat(ours).encode(messages, for_generation=True).token_ids.tolist()
-    turns = [{"role": message.role, "content": message.text} for message in messages]
-    found = theirs.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
-    assert found == expected
+EXPRESSIBLE = [
+    item
+    for item in CONVERSATIONS
+    if item.form == "json"
+    and not item.is_glued
+    and not item.is_cut
+    and all(isinstance(part, TextPart) for message in item.messages for part in message.parts)
+]
 
 
-def test_the_template_shows_pictures_and_refuses_tools(theirs: PreTrainedTokenizerFast) -> None:
-    content = [{"type": "image"}, {"type": "text", "text": "What?"}]
-    text = theirs.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
-    assert text == "<|begin_of_text|><|header_start|>user<|header_end|>\n\n<|image|>What?<|eot|>"
-    with pytest.raises(Exception, match="plain turns only"):
-        theirs.apply_chat_template([{"role": "assistant", "content": "", "tool_calls": []}])
+@pytest.mark.parametrize("item", EXPRESSIBLE, ids=lambda item: item.name.encode("ascii", "replace").decode())
+def test_conversations_have_the_same_ids(
+    item: Conversation, ours: Tokenizer, theirs: PreTrainedTokenizerFast
+) -> None:
+    chat_format = ChatFormat(ours, tools_place=item.place)
+    found = theirs.apply_chat_template(
+        [their_message(message) for message in item.messages],
+        tools=[their_tool(tool) for tool in item.tools] or None,
+        add_generation_prompt=True,
+        return_dict=False,
+        tools_in_user_message=item.place == "user",
+    )
+    expected = chat_format.encode(item.messages, tools=item.tools, for_generation=True)
+    assert found == expected.token_ids.tolist()
+
+
+def test_most_conversations_are_compared() -> None:
+    assert len([item for item in EXPRESSIBLE if item.tools]) >= 8
+    assert len([item for item in EXPRESSIBLE if any(turn.tool_calls for turn in item.messages)]) >= 9
+
+
+def test_tools_in_a_system_turn_that_is_made_for_them(
+    ours: Tokenizer, theirs: PreTrainedTokenizerFast
+) -> None:
+    """Where transformers' own template drops them."""
+    found = theirs.apply_chat_template(
+        [their_message(ASKED)], tools=[their_tool(WEATHER)], return_dict=False, tools_in_user_message=False
+    )
+    expected = ChatFormat(ours, tools_place="system").encode([ASKED], tools=[WEATHER])
+    assert found == expected.token_ids.tolist()
+
+
+def test_the_template_shows_pictures(theirs: PreTrainedTokenizerFast) -> None:
+    content = [{"type": "image"}, {"type": "text", "text": " What? "}]
+    turns = [{"role": "user", "content": content}]
+    text = theirs.apply_chat_template(turns, tokenize=False)
+    assert text == "<|begin_of_text|><|header_start|>user<|header_end|>\n\n<|image|> What? <|eot|>"
+    text = theirs.apply_chat_template(turns, tools=[their_tool(WEATHER)], tokenize=False)
+    assert "Given the following functions" in text
+    assert text.endswith("}\n\n<|image|> What? <|eot|>")
+
+
+@pytest.mark.parametrize(
+    ("turns", "options", "message"),
+    [
+        ([their_message(ONE)], {"tools": [their_tool(WEATHER)]}, "which must open the talk"),
+        ([{"role": "system", "content": "x"}], {"tools": [their_tool(WEATHER)]}, "which must open the talk"),
+        ([their_message(ASKED)], {"documents": [{"title": "x", "text": "y"}]}, "no place for documents"),
+        ([their_message(ONE) | {"role": "user"}], {}, "only the assistant calls tools"),
+        ([{"role": "developer", "content": "x"}], {}, "not developer"),
+        ([{"role": "user", "content": [{"type": "video"}]}], {}, "types text and image"),
+        ([{"role": "tool", "content": {"sky": "grey"}}], {}, "answered is text"),
+        ([{"role": "tool", "content": {}}], {}, "answered is text"),
+        ([{"role": "tool", "content": [{"type": "image"}]}], {}, "answered is text"),
+        (
+            [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}],
+            {},
+            "an object, not text",
+        ),
+    ],
+)
+def test_what_the_template_cannot_write_it_refuses(
+    turns: list[dict[str, Any]], options: dict[str, Any], message: str, theirs: PreTrainedTokenizerFast
+) -> None:
+    with pytest.raises(Exception, match=message):
+        theirs.apply_chat_template(turns, tokenize=False, **options)
 
 
 @torch.no_grad()

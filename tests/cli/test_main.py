@@ -39,6 +39,17 @@ def test_help_does_not_wait_for_torch() -> None:
         assert command in done.stdout
 
 
+@pytest.mark.parametrize("command", ["inspect", "convert"])
+def test_help_names_every_form_of_model_that_is_read(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    out = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for form in ("Hugging Face", "Meta's", "LlamaForCausalLM", "GGUF"):
+        assert form in out, form
+
+
 def test_generate_takes_pictures_and_clips_in_order(
     model: ScriptedGenerator, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from camelid.core.errors import ImageError, VideoError
 from camelid.inputs import load_frames, load_image, video_frames
+from camelid.inputs.strict_pillow import refusing_truncated
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Pillow warns of is judged by what we do then
 
@@ -41,6 +43,7 @@ STILLS = {
     "GIF": saved(still(0).quantize(64), "GIF"),
     "BMP": saved(still(0), "BMP"),
     "TIFF": saved(still(0), "TIFF", compression="tiff_lzw"),
+    "raw TIFF": saved(still(0), "TIFF"),
     "AVIF": saved(still(0), "AVIF"),
     "PPM": saved(still(0), "PPM"),
 }
@@ -48,6 +51,13 @@ ANIMATIONS = {
     name: saved(still(0), name, save_all=True, append_images=[still(1), still(2)], duration=100)
     for name in ("PNG", "GIF", "WEBP")
 }
+
+
+@pytest.fixture(params=[False, True], ids=["Pillow strict", "Pillow lenient"])
+def switch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """What somebody else has told Pillow, for the whole process; Meta's image code says True when imported."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", request.param)
+    return bool(request.param)
 
 
 def refusal(read: Callable[[bytes], object], data: bytes) -> str:
@@ -78,18 +88,71 @@ def accepted_cuts(read: Callable[[bytes], object], data: bytes, cuts: list[int])
 
 
 @pytest.mark.parametrize("kind", STILLS)
-def test_every_cut_is_refused_unless_all_pixels_are_there(kind: str) -> None:
+def test_every_cut_is_refused_unless_all_pixels_are_there(kind: str, switch: bool) -> None:
     """PNG may lack its checksum and end mark, 22 bytes, and GIF its two."""
     data = STILLS[kind]
     cuts = [*range(0, len(data), len(data) // 100), *range(len(data) - 30, len(data))]
     assert all(cut >= len(data) - 22 for cut in accepted_cuts(pixels, data, cuts))
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is switch
 
 
 @pytest.mark.parametrize("kind", ANIMATIONS)
-def test_every_cut_of_an_animation_is_refused_unless_all_frames_are_there(kind: str) -> None:
+def test_every_cut_of_an_animation_is_refused_unless_all_frames_are_there(kind: str, switch: bool) -> None:
     data = ANIMATIONS[kind]
     cuts = [*range(0, len(data), len(data) // 50), *range(len(data) - 30, len(data))]
     assert all(cut >= len(data) - 22 for cut in accepted_cuts(shown, data, cuts))
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is switch
+
+
+@pytest.mark.parametrize("switch", [True], indirect=True)
+def test_a_picture_opened_elsewhere_is_refused_too(switch: bool) -> None:
+    half = STILLS["JPEG"][: len(STILLS["JPEG"]) // 2]
+    with pytest.raises(ImageError, match="truncated"):
+        load_image(Image.open(io.BytesIO(half)))
+
+
+@pytest.mark.parametrize("switch", [True], indirect=True)
+def test_pillow_goes_on_obeying_other_threads(switch: bool) -> None:
+    """While one thread decodes for us, another one reads half a picture, as it has asked for."""
+    half = STILLS["PNG"][: len(STILLS["PNG"]) // 2]
+    inside, done = threading.Event(), threading.Event()
+
+    def decode() -> None:
+        with refusing_truncated():
+            inside.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=decode)
+    thread.start()
+    assert inside.wait(10)
+    try:
+        assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+        Image.open(io.BytesIO(half)).load()
+    finally:
+        done.set()
+        thread.join()
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    with pytest.raises(OSError, match="truncated"):
+        Image.open(io.BytesIO(half)).load()
+
+
+def test_refusing_is_no_race(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread turns the switch on and off all the time."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
+    halves = [data[: len(data) // 2] for kind, data in STILLS.items() if kind in ("PNG", "JPEG", "BMP")]
+    is_over = threading.Event()
+
+    def turn() -> None:
+        while not is_over.is_set():
+            ImageFile.LOAD_TRUNCATED_IMAGES = not ImageFile.LOAD_TRUNCATED_IMAGES
+
+    thread = threading.Thread(target=turn)
+    thread.start()
+    try:
+        assert all(refusal(pixels, half) for _ in range(100) for half in halves)
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def film(path: Path, container: str, codec: str, num_frames: int = 24, **options: str) -> bytes:

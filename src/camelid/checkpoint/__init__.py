@@ -12,7 +12,7 @@ from camelid.checkpoint.any_layout import (
     save_model,
 )
 from camelid.checkpoint.hf_config import load_config, model_files
-from camelid.checkpoint.hf_layout import verify_digests, weights_digest, write_hf
+from camelid.checkpoint.hf_layout import digested_bytes, verify_digests, weights_digest, write_hf
 from camelid.checkpoint.meta_writer import write_meta
 from camelid.checkpoint.stored_model import StoredModel
 from camelid.checkpoint.streaming import StreamPlan, load_within
@@ -20,6 +20,7 @@ from camelid.checkpoint.streaming import StreamPlan, load_within
 __all__ = [
     "StoredModel",
     "StreamPlan",
+    "digested_bytes",
     "is_gguf",
     "is_model_dir",
     "load_config",

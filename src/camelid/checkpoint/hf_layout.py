@@ -28,7 +28,15 @@ from camelid.core.digest import sha256_of_file, sha256_of_text
 from camelid.core.errors import CheckpointError
 from camelid.core.files import sync_directory, write_text_atomically
 
-__all__ = ["is_hf_dir", "open_hf", "stored_hf", "verify_digests", "weights_digest", "write_hf"]
+__all__ = [
+    "digested_bytes",
+    "is_hf_dir",
+    "open_hf",
+    "stored_hf",
+    "verify_digests",
+    "weights_digest",
+    "write_hf",
+]
 
 WEIGHTS, INDEX, DIGESTS = "model.safetensors", "model.safetensors.index.json", "SHA256SUMS"
 PREFIX = "language_model."
@@ -99,24 +107,35 @@ def _tensors(directory: Path) -> dict[str, LazyTensor]:
     return tensors
 
 
+def digested_bytes(directory: Path) -> int:
+    """How many bytes `verify_digests` will read."""
+    return sum(path.stat().st_size for path, _ in _listed_digests(directory))
+
+
 def verify_digests(directory: Path, progress: Progress = lambda _: None) -> int:
     """Compares weights with SHA256SUMS, if there is one; returns how many files. CheckpointError names the changed."""
+    listed = _listed_digests(directory)
+    for path, expected in listed:
+        found = sha256_of_file(path, progress)
+        if found != expected:
+            raise CheckpointError(f"{path} was changed: its sha256 is {found}, {DIGESTS} says {expected}")
+    return len(listed)
+
+
+def _listed_digests(directory: Path) -> list[tuple[Path, str]]:
+    """The files of SHA256SUMS, all of which are there, and their digests; empty without one."""
     path = directory / DIGESTS
     if not path.is_file():
-        return 0
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for line in lines:
+        return []
+    listed = []
+    for line in path.read_text(encoding="utf-8").splitlines():
         expected, _, name = line.partition("  ")
         if len(expected) != 64 or not name or Path(name).name != name:
             raise CheckpointError(f"{path}: expected a sha256 and a file name, got {line[:80]!r}")
         if not (directory / name).is_file():
             raise CheckpointError(f"{directory / name} is missing: {DIGESTS} lists it")
-        found = sha256_of_file(directory / name, progress)
-        if found != expected:
-            raise CheckpointError(
-                f"{directory / name} was changed: its sha256 is {found}, {DIGESTS} says {expected}"
-            )
-    return len(lines)
+        listed.append((directory / name, expected))
+    return listed
 
 
 def write_hf(

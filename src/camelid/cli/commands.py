@@ -202,7 +202,8 @@ class Inspect:
     """Say what a model is: parameters, layers, experts, memory that it needs. Only headers are read."""
 
     model: Positional[str]
-    """A folder, in Hugging Face's layout or in Meta's, or a repository of the Hugging Face Hub: org/name."""
+    """A folder, in Hugging Face's layout (Llama 4, or a dense LlamaForCausalLM) or in Meta's; a GGUF file; or a
+    repository of the Hugging Face Hub: org/name."""
 
     def run(self) -> int:
         """Prints."""
@@ -219,11 +220,12 @@ class Convert:
     """Turn a model from one layout into another, tensor by tensor: no more than one is held in memory."""
 
     source: Positional[Path]
-    """A folder: Hugging Face's safetensors (bf16, FP8, int4), or Meta's consolidated files of any number of ranks."""
+    """A folder: Hugging Face's safetensors (Llama 4 in bf16, FP8 or int4, or a dense LlamaForCausalLM), or Meta's
+    consolidated files of any number of ranks. Or a GGUF file, which holds a dense model."""
     destination: Positional[Path]
     """A folder that is not there yet."""
     to: Literal["hf", "meta"] = "hf"
-    """The layout to write."""
+    """The layout to write; Meta's has no place for dense models."""
     dtype: Literal["keep", "bf16", "fp16", "fp32"] = "keep"
     """Of the weights; quantised ones become bf16."""
     max_shard_gb: float = 5.0

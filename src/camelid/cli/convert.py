@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-from camelid.checkpoint import is_gguf, open_model, verify_digests, write_hf, write_meta
+from camelid.checkpoint import digested_bytes, is_gguf, open_model, verify_digests, write_hf, write_meta
 from camelid.checkpoint.chat_files import chat_files
 from camelid.core.errors import CheckpointError
 from camelid.core.files import write_bytes_atomically
@@ -34,7 +34,10 @@ def convert(
     max_shard_bytes: int = 5_000_000_000,
     model_parallel: int = 1,
 ) -> None:
-    """Reads and checks the source, writes the destination, which must not hold files yet, and says how large it is."""
+    """Reads and checks the source, a folder or a GGUF file, writes the destination and says how large it is.
+
+    CheckpointError as `open_model`, for a destination that holds files, and for a dense model in Meta's layout.
+    """
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise CheckpointError(f"{destination} is there already and not empty: nothing is overwritten")
     console = Console(stderr=True)
@@ -53,7 +56,7 @@ def convert(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        checking = progress.add_task("checking digests", total=model.nbytes)
+        checking = progress.add_task("checking digests", total=digested_bytes(source))
         num_checked = verify_digests(source, lambda count: progress.advance(checking, count))
         progress.update(checking, visible=bool(num_checked))
         writing = progress.add_task("writing", total=model.nbytes)

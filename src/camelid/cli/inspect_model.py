@@ -15,9 +15,9 @@ from camelid.core.errors import CheckpointError
 from camelid.model import Llama4Config, active_parameters, total_parameters
 from camelid.model.counting import kv_cache_values
 
-__all__ = ["inspect_model"]
+__all__ = ["cost_table", "inspect_model"]
 
-CONTEXTS = (131_072, 1_048_576, 10_485_760)
+CONTEXTS = (131_072, 1_048_576, 10_485_760)  # those of them that a model has, and its longest
 # Bits of a weight, its share of a scale per 128 weights included where the format has one.
 WIDTHS = {"bf16": 16.0, "fp8": 8.0, "int8": 8.125, "int4": 4.125}
 KV_BYTES = 2  # bf16
@@ -25,7 +25,7 @@ GIGA = 1e9
 
 
 def inspect_model(where: str, console: Console) -> None:
-    """Prints what a folder, or a repository of the Hugging Face Hub such as `org/name`, holds."""
+    """Prints what a folder, a GGUF file, or a repository of the Hugging Face Hub such as `org/name`, holds."""
     path = Path(where)
     if path.exists():
         model = open_model(path)
@@ -35,7 +35,7 @@ def inspect_model(where: str, console: Console) -> None:
 
         model = open_hub_model(where)
     else:
-        raise CheckpointError(f"{where}: neither a folder nor a repository such as org/name")
+        raise CheckpointError(f"{where}: neither a folder nor a GGUF file nor a repository such as org/name")
     config = model.config
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold")
@@ -53,7 +53,7 @@ def inspect_model(where: str, console: Console) -> None:
     ):
         facts.add_row(name, value)
     console.print(facts)
-    console.print(_cost_table(config))
+    console.print(cost_table(config))
 
 
 def _parameters(config: Llama4Config) -> str:
@@ -114,27 +114,41 @@ def _vision(config: Llama4Config) -> str:
     )
 
 
-def _cost_table(config: Llama4Config) -> Table:
+def cost_table(config: Llama4Config) -> Table:
     """Gigabytes: weights by width, and with the cache of each context beside them."""
     table = Table(
         title="memory in GB: weights, and with the bf16 cache of one sequence", title_justify="left"
     )
-    per_token = kv_cache_values(config, CONTEXTS[0] + 1) - kv_cache_values(config, CONTEXTS[0])
+    longest = config.text.max_position_embeddings
+    contexts = [*(tokens for tokens in CONTEXTS if tokens < longest), longest]
     table.add_column("weights as")
     table.add_column("alone", justify="right")
-    caches = [kv_cache_values(config, tokens) * KV_BYTES for tokens in CONTEXTS]
-    for tokens in CONTEXTS:
+    caches = [kv_cache_values(config, tokens) * KV_BYTES for tokens in contexts]
+    for tokens in contexts:
         table.add_column(f"+ {_spoken(tokens)} tokens", justify="right")
     for name, bits in WIDTHS.items():
         weights = total_parameters(config) * bits / 8
         table.add_row(name, _gb(weights), *(_gb(weights + cache) for cache in caches))
     table.add_row("cache", "", *(_gb(cache) for cache in caches), end_section=True)
-    table.caption = f"beyond a chunk, {per_token * KV_BYTES:,} bytes of cache per token"
+    table.caption = _growth(config)
     return table
 
 
+def _growth(config: Llama4Config) -> str:
+    """By how much a token lengthens the cache: chunked layers keep no more than a chunk."""
+    chunk_size = config.text.attention_chunk_size
+    at_first = kv_cache_values(config, 1) * KV_BYTES
+    beyond = (kv_cache_values(config, chunk_size + 1) - kv_cache_values(config, chunk_size)) * KV_BYTES
+    per_token = f"{at_first:,} bytes of cache per token"
+    if chunk_size >= config.text.max_position_embeddings or beyond == at_first:
+        return per_token
+    return f"{per_token} up to a chunk of {chunk_size:,}, {f'{beyond:,}' if beyond else 'none'} beyond it"
+
+
 def _spoken(tokens: int) -> str:
-    return f"{tokens >> 20}M" if tokens >> 20 else f"{tokens >> 10}K"
+    if tokens % 2**20 == 0:
+        return f"{tokens >> 20}M"
+    return f"{tokens >> 10}K" if tokens % 2**10 == 0 else f"{tokens:,}"
 
 
 def _gb(size: float) -> str:

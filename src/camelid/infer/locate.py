@@ -17,8 +17,9 @@ SHIPPED_MODEL = Path(str(files("camelid") / "weights" / "nano-scout"))
 
 
 def choose_model(named: str | Path | None, run_root: Path = RUN_ROOT) -> Path:
-    """Where to load weights from: a GGUF file, or the folder of a run, a checkpoint or a model in Hugging Face form.
+    """Where to load weights from: a GGUF file, or the folder of a run, a checkpoint or a model.
 
+    A model's folder is Llama 4 in Hugging Face's layout or in Meta's, or a dense ancestor as `LlamaForCausalLM`.
     Without a name it is the newest finished checkpoint below `run_root`, else the shipped weights. Raises
     CheckpointError where there is nothing to load.
     """

@@ -14,23 +14,79 @@ from camelid.inputs.tokenizer import SPLIT_PATTERN, Tokenizer
 
 __all__ = ["hf_tokenizer_files"]
 
-# Llama 4's turns, with pictures where the content lists them. Calls of tools have several forms; transformers'
-# own template has one of them, and docs/chat-format.md the others.
+# `ChatFormat` in its default style: pictures where the content lists them, tools with the first user (or in the
+# system turn, with transformers' own `tools_in_user_message=False`), calls and results in JSON.
 CHAT_TEMPLATE = """\
-{{- bos_token }}
-{%- for message in messages %}
-    {%- if message.tool_calls is defined or message.role not in ('system', 'user', 'assistant', 'ipython', 'tool') %}
-        {{- raise_exception('this template knows plain turns only') }}
-    {%- endif %}
-    {{- '<|header_start|>' + ('ipython' if message.role == 'tool' else message.role) + '<|header_end|>\\n\\n' }}
-    {%- if message.role in ('ipython', 'tool') %}
-        {{- message.content | tojson }}
-    {%- elif message.content is string %}
-        {{- message.content }}
+{%- macro written(content) %}
+    {%- if content is string %}
+        {{- content }}
     {%- else %}
-        {%- for part in message.content %}
+        {%- for part in content or [] %}
+            {%- if part.type not in ('text', 'image') %}
+                {{- raise_exception('content is text, or a list of parts of the types text and image') }}
+            {%- endif %}
             {{- '<|image|>' if part.type == 'image' else part.text }}
         {%- endfor %}
+    {%- endif %}
+{%- endmacro %}
+{%- set is_with_user = tools_in_user_message is not defined or tools_in_user_message %}
+{%- set has_system = messages[0].role == 'system' %}
+{%- set opening = messages[1 if has_system else 0] %}
+{%- if documents %}
+    {{- raise_exception('this template has no place for documents') }}
+{%- elif tools and is_with_user and (opening is not defined or opening.role != 'user') %}
+    {{- raise_exception("tools stand with the user's first message, which must open the talk") }}
+{%- endif %}
+{%- set offer %}
+    {%- if is_with_user %}
+        {{- 'Given the following functions, please respond with a JSON for a function call ' }}
+        {{- 'with its proper arguments that best answers the given prompt.\\n\\n' }}
+    {%- else %}
+        {{- 'You have access to the following functions. ' }}
+        {{- 'To call a function, please respond with JSON for a function call.' }}
+    {%- endif %}
+    {{- 'Respond in the format {"name": function name, "parameters": dictionary of argument name and its value}.' }}
+    {{- 'Do not use variables.\\n\\n' }}
+    {%- for tool in tools or [] %}
+        {{- tool | tojson(indent=4) ~ '\\n\\n' }}
+    {%- endfor %}
+{%- endset %}
+{{- bos_token }}
+{%- if tools and not is_with_user and not has_system %}
+    {{- '<|header_start|>system<|header_end|>\\n\\nEnvironment: ipython\\n' ~ offer ~ '<|eot|>' }}
+{%- endif %}
+{%- for message in messages %}
+    {%- set role = 'ipython' if message.role == 'tool' else message.role %}
+    {%- set shows = message.content is not string and message.content is sequence and message.content
+        | selectattr('type', 'equalto', 'image') | list %}
+    {%- if role not in ('system', 'user', 'assistant', 'ipython') %}
+        {{- raise_exception('roles are system, user, assistant, ipython and tool, not ' ~ role) }}
+    {%- elif message.tool_calls and role != 'assistant' %}
+        {{- raise_exception('only the assistant calls tools') }}
+    {%- elif role == 'ipython' and (shows or message.content is mapping) %}
+        {{- raise_exception('what a tool answered is text') }}
+    {%- endif %}
+    {%- set text = written(message.content) %}
+    {%- set before = '' %}
+    {%- if tools and has_system and loop.first %}
+        {%- set before = 'Environment: ipython\\n' ~ ('' if is_with_user else offer) %}
+    {%- elif tools and is_with_user and loop.index0 == (1 if has_system else 0) %}
+        {%- set before = offer %}
+    {%- endif %}
+    {%- if before %}
+        {%- set text = before ~ (text if shows else text | trim) %}
+    {%- endif %}
+    {{- '<|header_start|>' ~ role ~ '<|header_end|>\\n\\n' }}
+    {%- if message.tool_calls %}
+        {{- '<|python_start|>' ~ text ~ '<|python_end|>' }}
+        {%- for call in message.tool_calls %}
+            {%- if call.function.arguments is not mapping %}
+                {{- raise_exception('the arguments of a call are an object, not text') }}
+            {%- endif %}
+            {{- {'name': call.function.name, 'parameters': call.function.arguments} | tojson }}
+        {%- endfor %}
+    {%- else %}
+        {{- text | tojson if role == 'ipython' else text }}
     {%- endif %}
     {{- '<|eot|>' }}
 {%- endfor %}

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from camelid.core.errors import ImageError
+from camelid.inputs.strict_pillow import refusing_truncated
 
 __all__ = ["MAX_IMAGE_PIXELS", "ImageTiles", "choose_canvas", "cut_tiles", "load_image", "resized_size"]
 
@@ -38,6 +39,7 @@ class ImageTiles:
     cols: int
 
 
+@refusing_truncated()
 def load_image(source: Path | bytes | Image.Image, max_pixels: int = MAX_IMAGE_PIXELS) -> Image.Image:
     """RGB pixels, upright as the EXIF tag says, transparency on white, of an animation the first frame.
 

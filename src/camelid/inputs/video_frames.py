@@ -14,6 +14,7 @@ from camelid.core.errors import ImageError, VideoError
 from camelid.core.messages import Frame
 from camelid.inputs.container_ends import announced_end
 from camelid.inputs.image_tiling import MAX_IMAGE_PIXELS, check_pixels, load_image
+from camelid.inputs.strict_pillow import refusing_truncated
 
 __all__ = ["MAX_ANIMATION_PIXELS", "SHORT_CLIP_SECONDS", "choose_frames", "load_frames"]
 
@@ -29,6 +30,7 @@ _FILM_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 _DEFAULT_ANIMATION_SECONDS = 0.1  # what browsers take for a still without a duration
 
 
+@refusing_truncated()
 def load_frames(
     source: Path | bytes | tuple[Frame, ...], frames_per_second: float = 1.0, max_frames: int = 8
 ) -> tuple[Frame, ...]:
