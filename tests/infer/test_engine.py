@@ -32,13 +32,13 @@ def engine(
     kind: TinyKind = "scout",
     dtype: torch.dtype = torch.bfloat16,
     pages: int = 64,
-    config: EngineConfig = EngineConfig(),
+    config: EngineConfig | None = None,
     vision: bool = False,
     chunk: int = 64,
 ) -> Engine:
     model = tiny_model(kind, vision=vision, attention_chunk_size=chunk).to(dtype).eval()
     plan = CachePlan({"chunked": pages, "global": pages}, min(pages * 64, 10_000), 0)
-    return Engine(model, tokenizer(), plan, config)
+    return Engine(model, tokenizer(), plan, config or EngineConfig())
 
 
 def request(name: str, length: int, seed: int = 0, *, priority: int = 0, **sampling: object) -> Request:
@@ -82,7 +82,7 @@ def test_greedy_is_the_models_own(kind: TinyKind, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("chunk", [16, 64])
 def test_company_changes_nothing(kind: TinyKind, chunk: int) -> None:
-    """Alone, in a crowd, with few pages so that sequences are preempted, in small steps, from a warm cache: one answer."""
+    """Alone, in a crowd, preempted for want of pages, in small steps, from a warm cache: one answer."""
     many = [request(f"r{i}", length, i) for i, length in enumerate((1, 3, 64, 65, LONG, 17, 130, 90))]
     alone = {one.id: ids(run(engine(kind, chunk=chunk), one)[one.id]) for one in many}
     assert len({tuple(answer) for answer in alone.values()}) == len(many)

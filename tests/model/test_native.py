@@ -98,7 +98,7 @@ def test_company_and_portions_change_no_bit(kind: TinyKind) -> None:
 
 @torch.inference_mode()
 def test_splits(kind: TinyKind) -> None:
-    """Beyond a thousand keys attention is split among threads: the same bits as in one piece, and the model's logits."""
+    """Beyond a thousand keys attention is split among threads: the same bits, and the model's logits."""
     model = tiny_model(kind, attention_chunk_size=2048, max_position_embeddings=4096)
     packed, length = packed_copy(model), 2048
     kv = PagedKV(packed.config.text, {"chunked": 64, "global": 64})

@@ -43,7 +43,7 @@ class AsyncEngine:
         return self._engine.stats
 
     async def stream(self, request: Request) -> AsyncIterator[TokenEvent]:
-        """Events of one request. Whoever stops listening (`aclose`, a cancelled task) cancels it, which frees its pages.
+        """Events of one request. Whoever stops listening (`aclose`, a cancelled task) cancels it and frees its pages.
 
         Raises InputError and QueueFull as `Engine.add`, and EngineStopped.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 from camelid.core.errors import ConfigError
 from camelid.model.config import LayerType, TextConfig
@@ -11,6 +12,7 @@ from camelid.ops.native import PAGE_SIZE
 __all__ = ["CachePlan", "plan_cache"]
 
 GIGA = 1e9
+KINDS: tuple[LayerType, ...] = get_args(LayerType)
 
 
 @dataclass(frozen=True)
@@ -38,18 +40,18 @@ def plan_cache(
     asked, limit = max_context, text.max_position_embeddings
     if asked is not None and not 1 < asked <= limit:
         raise ConfigError(f"a context of {asked:,} tokens; the model's has 2 to {limit:,}")
-    page_bytes = {
+    page_bytes: dict[LayerType, int] = {
         kind: 2
         * text.num_key_value_heads
         * text.head_dim
         * PAGE_SIZE
         * itemsize
         * text.layer_types.count(kind)
-        for kind in ("chunked", "global")
+        for kind in KINDS
     }
 
     def pages(context: int) -> dict[LayerType, int]:
-        spans = {"chunked": min(context, text.attention_chunk_size), "global": context}
+        spans: dict[LayerType, int] = {"chunked": min(context, text.attention_chunk_size), "global": context}
         return {kind: -(-span // PAGE_SIZE) if page_bytes[kind] else 0 for kind, span in spans.items()}
 
     def num_bytes(counts: dict[LayerType, int]) -> int:

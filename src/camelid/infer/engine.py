@@ -21,6 +21,7 @@ from camelid.infer.sequence import PagedTokens, Pools
 from camelid.infer.stop_text import StopText
 from camelid.inputs import AnyTokenizer
 from camelid.model import Llama4
+from camelid.model.config import LayerType
 from camelid.model.native import Piece
 from camelid.model.paged_kv import PagedKV
 
@@ -155,8 +156,8 @@ class Engine:
                 self._cached_tokens += num_cached
             self._running.append(heapq.heappop(self._waiting))
 
-    def _has_free(self, needed: dict[str, int]) -> bool:
-        return all(count <= self._pools[kind].num_free for kind, count in needed.items())  # type: ignore[index]
+    def _has_free(self, needed: dict[LayerType, int]) -> bool:
+        return all(count <= self._pools[kind].num_free for kind, count in needed.items())
 
     def _preempt(self, sequence: _Sequence) -> None:
         """Back to waiting, without pages. What it has generated stays, and is read like a prompt later."""

@@ -47,8 +47,8 @@ class TorchRunner:
     def embed(
         self, token_ids: Tensor, tiles: Tensor | None = None, patch_positions: Tensor | None = None
     ) -> Tensor:
-        values = (token_ids, tiles, patch_positions)
-        return self._model.embed(*(None if value is None else value.to(self._device) for value in values))
+        pictures = [None if value is None else value.to(self._device) for value in (tiles, patch_positions)]
+        return self._model.embed(token_ids.to(self._device), *pictures)
 
     def step(self, pieces: Sequence[Piece]) -> tuple[Tensor, Tensor]:
         logits, routed = [torch.empty(0, self._vocab_size)], []

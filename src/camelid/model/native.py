@@ -50,9 +50,9 @@ class NativeModel:
             layer_weights(layer, keys, values)
             for layer, keys, values in zip(decoder.layers, kv.keys, kv.values, strict=True)
         ]
-        lm_head = None if model.language_model.is_tied else model.language_model.lm_head
-        is_packed = isinstance(lm_head, PackedLinear)
-        head = lm_head.matrix if is_packed else TiledMatrix(decoder.embed_tokens.weight.detach())
+        lm_head: nn.Module | None = None if model.language_model.is_tied else model.language_model.lm_head
+        tied = decoder.embed_tokens.weight.detach()
+        head = lm_head.matrix if isinstance(lm_head, PackedLinear) else TiledMatrix(tied)
         self._step = DecoderStep(shape, layers, decoder.norm.weight.detach(), head, instructions)
 
     def __call__(

@@ -72,6 +72,9 @@ class _Model(ctypes.Structure):
     ]
 
 
+_STEP_POINTERS, _STEP_SIZES = "turns temperatures x logit_rows logits routed", "num_runs rows num_logits"
+
+
 class _Run(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("chunked_pages", "global_pages")] + [
         (name, ctypes.c_int64) for name in ("first_row", "rows", "position")
@@ -81,8 +84,8 @@ class _Run(ctypes.Structure):
 class _Step(ctypes.Structure):
     _fields_ = [
         ("runs", ctypes.POINTER(_Run)),
-        *((name, ctypes.c_void_p) for name in "turns temperatures x logit_rows logits routed".split()),
-        *((name, ctypes.c_int64) for name in "num_runs rows num_logits".split()),
+        *((name, ctypes.c_void_p) for name in _STEP_POINTERS.split()),
+        *((name, ctypes.c_int64) for name in _STEP_SIZES.split()),
     ]
 
 

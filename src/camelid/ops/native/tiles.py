@@ -80,7 +80,7 @@ def _product(name: str, tiles: Tensor, x: Tensor, height: int, instructions: str
 
 
 def empty_pages(num_pages: int, kv_heads: int, head_dim: int, dtype: torch.dtype) -> tuple[Pages, Pages]:
-    """Keys, in tiles of sixteen positions, and values, in tiles of sixteen features of which positions are the inputs."""
+    """Keys in tiles of sixteen positions, and values in tiles of sixteen features whose inputs are positions."""
     assert head_dim % LANES == 0, head_dim
     keys = torch.empty(num_pages, kv_heads, PAGE_SIZE // LANES, head_dim // 2, LANES, 2, dtype=dtype)
     values = torch.empty(num_pages, kv_heads, head_dim // LANES, PAGE_SIZE // 2, LANES, 2, dtype=dtype)
