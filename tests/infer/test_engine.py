@@ -11,56 +11,15 @@ from PIL import Image
 
 from camelid.core import ImagePart, Message, ModelInput, SamplingParams, TextPart
 from camelid.core.errors import InputError
-from camelid.infer.cache_plan import CachePlan, plan_cache
-from camelid.infer.engine import Engine, EngineConfig, QueueFull
-from camelid.infer.request import Request, TokenEvent
-from camelid.inputs import ChatFormat, Tokenizer
+from camelid.infer.cache_plan import plan_cache
+from camelid.infer.engine import EngineConfig, QueueFull
+from camelid.infer.request import Request
+from camelid.inputs import ChatFormat
 from camelid.model import KVCache
-from camelid.testing.tiny import NUM_SPECIAL_TOKENS, TinyKind, tiny_model
+from camelid.testing.tiny import TinyKind, tiny_model
+from tiny_engines import engine, ids, request, run, tokenizer
 
 LONG = 200  # tokens of the longest prompts: some pages, and chunks of 64
-
-
-def tokenizer() -> Tokenizer:
-    """Bytes, and no token that ends an answer: what tiny models say is endless."""
-    made = Tokenizer({bytes([value]): value for value in range(256)}, NUM_SPECIAL_TOKENS)
-    made.stop_ids = ()
-    return made
-
-
-def engine(
-    kind: TinyKind = "scout",
-    dtype: torch.dtype = torch.bfloat16,
-    pages: int = 64,
-    config: EngineConfig | None = None,
-    vision: bool = False,
-    chunk: int = 64,
-) -> Engine:
-    model = tiny_model(kind, vision=vision, attention_chunk_size=chunk).to(dtype).eval()
-    plan = CachePlan({"chunked": pages, "global": pages}, min(pages * 64, 10_000), 0)
-    return Engine(model, tokenizer(), plan, config or EngineConfig())
-
-
-def request(name: str, length: int, seed: int = 0, *, priority: int = 0, **sampling: object) -> Request:
-    """A prompt of random bytes, sampled hotly."""
-    generator = torch.Generator().manual_seed(seed)
-    prompt = ModelInput.of_text(torch.randint(0, 256, (length,), generator=generator))
-    params = SamplingParams(**({"max_tokens": 12, "temperature": 1.0, "seed": seed} | sampling))  # type: ignore[arg-type]
-    return Request(name, prompt, params, priority)
-
-
-def run(engine: Engine, *requests: Request) -> dict[str, list[TokenEvent]]:
-    events: dict[str, list[TokenEvent]] = {one.id: [] for one in requests}
-    for one in requests:
-        engine.add(one)
-    while engine.has_work:
-        for event in engine.step():
-            events[event.request_id].append(event)
-    return events
-
-
-def ids(events: list[TokenEvent]) -> list[int]:
-    return [event.token_id for event in events]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

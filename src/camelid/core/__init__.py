@@ -10,7 +10,6 @@ from camelid.core.completion import (
     DocumentScorer,
     FinishReason,
     MessageCompleter,
-    SamplingParams,
     Usage,
 )
 from camelid.core.config import Config
@@ -25,12 +24,14 @@ from camelid.core.messages import (
     ToolDefinition,
     VideoPart,
 )
+from camelid.core.sampling import Constraint, SamplingParams
 
 __all__ = [
     "MODALITIES",
     "Batch",
     "Completion",
     "Config",
+    "Constraint",
     "DocumentScorer",
     "FinishReason",
     "Frame",

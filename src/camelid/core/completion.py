@@ -6,34 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from camelid.core.config import Config
-from camelid.core.errors import ConfigError
 from camelid.core.messages import Message
+from camelid.core.sampling import SamplingParams
 
-__all__ = ["Completion", "DocumentScorer", "FinishReason", "MessageCompleter", "SamplingParams", "Usage"]
+__all__ = ["Completion", "DocumentScorer", "FinishReason", "MessageCompleter", "Usage"]
 
 FinishReason = Literal["stop", "length", "cancelled"]
-
-
-@dataclass(frozen=True)
-class SamplingParams(Config):
-    """How tokens are chosen. Temperature 0 is greedy; `top_k` 0 and `top_p` 1 switch those filters off."""
-
-    max_tokens: int = 128
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.max_tokens < 1:
-            raise ConfigError(f"max_tokens must be at least 1, got {self.max_tokens}")
-        if self.temperature < 0:
-            raise ConfigError(f"temperature must not be negative, got {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise ConfigError(f"top_p must be in (0, 1], got {self.top_p}")
-        if self.top_k < 0:
-            raise ConfigError(f"top_k must not be negative, got {self.top_k}")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ In: messages and sampling parameters. Out: completions, streams, scores. Must no
 """
 
 from camelid.infer.generator import Generator
+from camelid.infer.llm import LLM
 from camelid.infer.locate import load
-from camelid.infer.sampler import sample
 
-__all__ = ["Generator", "load", "sample"]
+__all__ = ["LLM", "Generator", "load"]

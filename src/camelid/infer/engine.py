@@ -249,7 +249,7 @@ class _Sequence:
             request.prompt, engine._kv, engine._pools, is_fresh=request.wants_prompt_logprobs
         )
         self.sampler = Sampler(request.sampling, self.tokens.token_ids, engine._vocab_size)
-        self.stop_text = StopText(engine.tokenizer, getattr(request.sampling, "stop", ()))
+        self.stop_text = StopText(engine.tokenizer, request.sampling.stop)
         self.num_generated = self.num_cached = 0
         self.prompt_logprobs: list[TokenLogprob | None] = [None]
         self._embeddings: Tensor | None = None  # of a prompt with pictures, until it is read

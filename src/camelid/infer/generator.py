@@ -14,7 +14,7 @@ from camelid.checkpoint import StreamPlan, load_within
 from camelid.checkpoint.chat_files import load_chat_format
 from camelid.core import Completion, FinishReason, Message, ModelInput, SamplingParams, TextPart, Usage
 from camelid.core.errors import InputError
-from camelid.infer.sampler import sample
+from camelid.infer.sampler import Sampler
 from camelid.inputs import AnyChatFormat, AnyTokenizer, StreamDecoder
 from camelid.model import KVCache, Llama4
 
@@ -75,11 +75,11 @@ class Generator:
         limit = self.model.config.text.max_position_embeddings
         if len(prompt) >= limit:
             raise InputError(f"the prompt has {len(prompt)} tokens, the context is {limit}")
-        generator = torch.Generator().manual_seed(sampling.seed)
+        sampler = Sampler(sampling, prompt.token_ids.tolist(), self.model.config.text.vocab_size)
         cache = KVCache(self.model.config.text)
         unseen = [prompt.token_ids, prompt.tiles, prompt.patch_positions]
         for _ in range(min(sampling.max_tokens, limit - len(prompt))):
-            token_id = sample(self._next_logits(cache, *unseen), sampling, generator)
+            token_id = sampler(self._next_logits(cache, *unseen)).token_id
             yield token_id
             if token_id in self.tokenizer.stop_ids:
                 return
@@ -96,7 +96,7 @@ class Generator:
         """Reads the new tokens; the logits of what follows, on the CPU, where the random draws are made."""
         inputs = [token_ids, None, tiles, patch_positions]
         on_device = [None if value is None else value.to(self._device) for value in inputs]
-        return self.model.logits(self.model(*on_device, cache).hidden[-1]).cpu()
+        return self.model.logits(self.model(*on_device, cache).hidden[-1]).float().cpu()
 
     @property
     def _device(self) -> torch.device:

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from camelid.core import SamplingParams
+from camelid.core.errors import InputError
 from camelid.infer.request import TokenLogprob
 
-__all__ = ["Sampled", "Sampler", "sample"]
+__all__ = ["Matcher", "Sampled", "Sampler"]
+
+# So many of the likeliest tokens nearly always hold top_p of the mass; to sort a whole vocabulary takes longer.
+FEW = 256
+
+
+class Matcher(Protocol):
+    """Where one answer stands in its constraint."""
+
+    def forbid(self, logits: Float[Tensor, "vocab"]) -> None:
+        """Sets what may not come next to -inf, in place."""
+
+    def accept(self, token_id: int) -> None:
+        """This came."""
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """A token, and what the model thought of it and of others before any filter, if that was asked for."""
+    """A token; if asked for, what the model thought of it and of the likeliest, before anything else had a say."""
 
     token_id: int
     logprob: TokenLogprob | None = None
@@ -25,29 +40,108 @@ class Sampled:
 
 
 class Sampler:
-    """One sequence's choices: the same whenever it is asked the same, whatever else runs."""
+    """One sequence's choices: the same whenever it is asked the same, whatever else runs.
 
-    def __init__(self, params: SamplingParams, prompt_ids: Sequence[int], vocab_size: int) -> None:
-        self._params = params
+    In this order: constraint, bias, penalties, temperature, top-k, top-p, min-p, a draw in fp32. transformers'
+    processors do the same.
+    """
+
+    def __init__(
+        self,
+        params: SamplingParams,
+        prompt_ids: Sequence[int],
+        vocab_size: int,
+        matcher: Matcher | None = None,
+    ) -> None:
+        if (largest := max((token_id for token_id, _ in params.logit_bias), default=0)) >= vocab_size:
+            raise InputError(f"logit_bias has the token {largest}, the vocabulary has {vocab_size}")
+        self._params, self._matcher = params, matcher
         self._generator = torch.Generator().manual_seed(params.seed)
+        self._bias = _at(vocab_size, params.logit_bias) if params.logit_bias else None
+        self._is_seen = self._counts = None
+        if params.repetition_penalty != 1:
+            self._is_seen = _at(vocab_size, [(token_id, 1.0) for token_id in set(prompt_ids)]).bool()
+        if params.presence_penalty or params.frequency_penalty:
+            self._counts = torch.zeros(vocab_size)
 
     def __call__(self, logits: Float[Tensor, "vocab"]) -> Sampled:
-        return Sampled(sample(logits, self._params, self._generator))
+        """Chooses, and remembers. The logits are fp32 and stay as they are."""
+        adjusted = self._adjust(logits)
+        token_id = self._choose(adjusted)
+        if self._matcher is not None:
+            self._matcher.accept(token_id)
+        if self._is_seen is not None:
+            self._is_seen[token_id] = True
+        if self._counts is not None:
+            self._counts[token_id] += 1
+        if self._params.num_logprobs is None:
+            return Sampled(token_id)
+        logprobs = logits.log_softmax(-1)
+        top = logprobs.topk(min(self._params.num_logprobs, len(logits)))
+        pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+        return Sampled(
+            token_id,
+            TokenLogprob(token_id, float(logprobs[token_id])),
+            tuple(TokenLogprob(other, logprob) for other, logprob in pairs),
+        )
+
+    def _adjust(self, logits: Tensor) -> Tensor:
+        """Constraint, bias, penalties; a copy if there are any."""
+        params = self._params
+        if self._matcher is None and self._bias is None and self._is_seen is None and self._counts is None:
+            return logits
+        logits = logits.clone()
+        if self._matcher is not None:
+            self._matcher.forbid(logits)
+        if self._bias is not None:
+            logits += self._bias
+        if self._is_seen is not None:
+            factor = params.repetition_penalty
+            punished = torch.where(logits > 0, logits / factor, logits * factor)
+            logits = torch.where(self._is_seen, punished, logits)
+        if self._counts is not None:
+            logits -= params.frequency_penalty * self._counts
+            logits -= params.presence_penalty * (self._counts > 0)
+        return logits
+
+    def _choose(self, logits: Tensor) -> int:
+        if self._params.temperature == 0:
+            return int(logits.argmax())  # the first of equals
+        probabilities, ids = self._filtered(logits)
+        drawn = int(torch.multinomial(probabilities, 1, generator=self._generator))
+        return drawn if ids is None else int(ids[drawn])
+
+    def _filtered(self, logits: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Probabilities (not summing to one) of the tokens left, and their ids; None: all of them."""
+        params, ids = self._params, None
+        logits = logits / params.temperature
+        if 0 < params.top_k < len(logits):
+            logits, ids = logits.topk(params.top_k)
+        probabilities = logits.softmax(-1)
+        if params.top_p < 1:
+            probabilities, order = _likeliest(probabilities, params.top_p, is_sorted=ids is not None)
+            ids = order if ids is None else ids[order]
+        if params.min_p:
+            probabilities = torch.where(probabilities < params.min_p * probabilities.max(), 0, probabilities)
+        return probabilities, ids
 
 
-def sample(
-    logits: Float[Tensor, "vocab"], params: SamplingParams, generator: torch.Generator | None = None
-) -> int:
-    """Greedy at temperature 0; else temperature, then top-k, then top-p, then a draw from what is left, in fp32."""
-    if params.temperature == 0:
-        return int(logits.argmax())
-    scaled = logits.float() / params.temperature
-    if 0 < params.top_k < scaled.shape[0]:
-        scaled[scaled < scaled.topk(params.top_k).values[-1]] = -torch.inf
-    probabilities = scaled.softmax(-1)
-    if params.top_p < 1:
-        ordered, ids = probabilities.sort(descending=True)
-        # A token stays while the mass before it is under top_p, so the first one always stays.
-        is_out = ordered.cumsum(0) - ordered >= params.top_p
-        probabilities[ids[is_out]] = 0
-    return int(torch.multinomial(probabilities, 1, generator=generator))
+def _likeliest(probabilities: Tensor, top_p: float, *, is_sorted: bool) -> tuple[Tensor, Tensor]:
+    """The likeliest tokens, likeliest first: as few as hold `top_p` of the mass."""
+    if is_sorted:
+        ordered, ids = probabilities, torch.arange(len(probabilities))
+    else:
+        ordered, ids = probabilities.topk(min(FEW, len(probabilities)))
+        if ordered.sum() < top_p:
+            ordered, ids = probabilities.sort(descending=True)
+    # A token stays while the mass before it is under top_p, so the first one always stays.
+    count = int((ordered.cumsum(0) - ordered < top_p).sum())
+    return ordered[:count], ids[:count]
+
+
+def _at(size: int, pairs: Sequence[tuple[int, float]]) -> Tensor:
+    """Zero but at these places."""
+    values = torch.zeros(size)
+    for place, value in pairs:
+        values[place] = value
+    return values
