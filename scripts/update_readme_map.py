@@ -16,6 +16,7 @@ ROOMS = (
     "cli",
     "recipes",
     "stages",
+    "serve",
     "train",
     "infer",
     "eval",

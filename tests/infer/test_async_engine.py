@@ -8,8 +8,8 @@ import pytest
 
 from camelid.core.errors import InputError
 from camelid.infer.async_engine import AsyncEngine, EngineStopped
-from camelid.infer.engine import EngineConfig, QueueFull
-from camelid.infer.request import Request, TokenEvent
+from camelid.infer.engine import EngineConfig
+from camelid.infer.request import QueueFull, Request, TokenEvent
 from tiny_engines import engine, ids, request, run
 
 

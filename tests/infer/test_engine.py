@@ -12,8 +12,8 @@ from PIL import Image
 from camelid.core import ImagePart, Message, ModelInput, SamplingParams, TextPart
 from camelid.core.errors import InputError
 from camelid.infer.cache_plan import plan_cache
-from camelid.infer.engine import EngineConfig, QueueFull
-from camelid.infer.request import Request
+from camelid.infer.engine import EngineConfig
+from camelid.infer.request import QueueFull, Request
 from camelid.inputs import ChatFormat
 from camelid.model import KVCache
 from camelid.testing.tiny import TinyKind, tiny_model

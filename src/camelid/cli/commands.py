@@ -12,7 +12,19 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppend
 
 from camelid.cli.sampling_flags import SamplingFlags
 
-__all__ = ["Chat", "Convert", "Data", "Demo", "Eval", "Export", "Generate", "Inspect", "Pretrain", "Sft"]
+__all__ = [
+    "Chat",
+    "Convert",
+    "Data",
+    "Demo",
+    "Eval",
+    "Export",
+    "Generate",
+    "Inspect",
+    "Pretrain",
+    "Serve",
+    "Sft",
+]
 
 RUN_ROOT = Path("runs")
 Model = Annotated[Path | None, arg(metavar="MODEL")]
@@ -108,6 +120,40 @@ class Generate:
         sampling = self.sampling.params()
         generate(model_choice.load_model(self.model, self.memory_gb), messages, sampling, is_json=self.json)
         return 0
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Serve a model over HTTP, in OpenAI's format: /v1/chat/completions, /v1/completions, /v1/models."""
+
+    model: Positional[Model] = None
+    """A run, a checkpoint, a model folder or a GGUF file. Default: the newest run, else the shipped weights."""
+    host: str = "127.0.0.1"
+    """Where to listen; 0.0.0.0 is everywhere."""
+    port: int = 8000
+    """0: any that is free."""
+    name: str | None = None
+    """What clients call the model. Default: its folder's name."""
+    api_key: UseAppendAction[tuple[str, ...]] = ()
+    """Only who has one of these keys may ask; may be given several times. Default: everybody may."""
+    dtype: Literal["bf16", "fp32"] = "bf16"
+    """Of weights and cache; bf16 runs in native code."""
+    max_context: int | None = None
+    """Tokens of a prompt and its answer. Default: what the model promises, or less where memory ends."""
+    cache_gb: float | None = None
+    """Memory for keys and values. Default: a quarter of what is free."""
+    max_running: int = 64
+    """Requests answered at once."""
+    max_waiting: int = 256
+    """Requests that may wait; more are told to come again later (429)."""
+    max_body_mb: float = 32.0
+    """Largest request."""
+
+    def run(self) -> int:
+        """Until it is told to stop; answers that have begun are finished."""
+        from camelid.cli.serve import serve
+
+        return serve(self)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,23 @@ from collections.abc import Sequence
 
 import tyro
 
-from camelid.cli.commands import Chat, Convert, Data, Demo, Eval, Export, Generate, Inspect, Pretrain, Sft
+from camelid.cli.commands import (
+    Chat,
+    Convert,
+    Data,
+    Demo,
+    Eval,
+    Export,
+    Generate,
+    Inspect,
+    Pretrain,
+    Serve,
+    Sft,
+)
 
 __all__ = ["main", "parse"]
 
-Command = Pretrain | Sft | Generate | Chat | Demo | Data | Eval | Inspect | Convert | Export
+Command = Pretrain | Sft | Generate | Chat | Serve | Demo | Data | Eval | Inspect | Convert | Export
 DESCRIPTION = "The whole Llama 4 system: train it, talk to it, judge it. New here? `camelid demo`."
 
 USER_ERROR, INTERRUPTED, PIPE_BROKEN = 2, 130, 141  # exit codes, as shells have them

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from queue import Empty, SimpleQueue
 
 from camelid.infer.engine import Engine
@@ -42,7 +42,7 @@ class AsyncEngine:
         """As the engine's."""
         return self._engine.stats
 
-    async def stream(self, request: Request) -> AsyncIterator[TokenEvent]:
+    async def stream(self, request: Request) -> AsyncGenerator[TokenEvent]:
         """Events of one request. Whoever stops listening (`aclose`, a cancelled task) cancels it and frees its pages.
 
         Raises InputError and QueueFull as `Engine.add`, and EngineStopped.

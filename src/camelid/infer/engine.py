@@ -14,7 +14,7 @@ from camelid.core.config import Config
 from camelid.core.errors import InputError
 from camelid.infer.cache_plan import CachePlan
 from camelid.infer.page_pool import PagePool
-from camelid.infer.request import EngineStats, Request, TokenEvent, TokenLogprob
+from camelid.infer.request import EngineStats, QueueFull, Request, TokenEvent, TokenLogprob
 from camelid.infer.runner import make_runner
 from camelid.infer.sampler import Sampler
 from camelid.infer.sequence import PagedTokens, Pools
@@ -25,11 +25,7 @@ from camelid.model.config import LayerType
 from camelid.model.native import Piece
 from camelid.model.paged_kv import PagedKV
 
-__all__ = ["Engine", "EngineConfig", "QueueFull"]
-
-
-class QueueFull(Exception):
-    """So many requests wait that one more would only wait longer."""
+__all__ = ["Engine", "EngineConfig"]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 
 from camelid.core import FinishReason, ModelInput, SamplingParams, Usage
 
-__all__ = ["EngineStats", "Request", "TokenEvent", "TokenLogprob"]
+__all__ = ["EngineStats", "QueueFull", "Request", "TokenEvent", "TokenLogprob"]
+
+
+class QueueFull(Exception):
+    """So many requests wait that one more would only wait longer."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,133 @@
+"""/v1/chat/completions"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from camelid.core import ModelInput, SamplingParams, Usage
+from camelid.core.errors import CamelidError, InputError
+from camelid.inputs import ChatFormat
+from camelid.serve.api_error import ApiError, input_error
+from camelid.serve.choices import Piece, call_json, logprob_json, new_id, run_choices, usage_json
+from camelid.serve.from_wire import read_messages, read_sampling, read_tools
+from camelid.serve.served_model import ServedModel
+from camelid.serve.wire import ChatRequest
+
+__all__ = ["ChatAnswer"]
+
+
+class ChatAnswer:
+    """One request on its way to an answer, whole or streamed. Encoding may take long: make it in a thread."""
+
+    def __init__(self, model: ServedModel, request: ChatRequest) -> None:
+        self._model, self._request = model, request
+        self._is_parsing = bool(request.tools) and request.tool_choice != "none"
+        self._prompt = self._encode()
+        self._sampling = self._read_sampling()
+        self._frame = {"id": new_id("chatcmpl"), "created": int(time.time()), "model": model.name}
+
+    def _encode(self) -> ModelInput:
+        messages, chat_format = read_messages(self._request.messages), self._model.chat_format
+        tools = read_tools(self._request.tools) if self._is_parsing else []
+        try:
+            if not tools:
+                return chat_format.encode(messages, for_generation=True)
+            if not isinstance(chat_format, ChatFormat):
+                raise ApiError(400, f"{self._model.name} has no format for tools", param="tools")
+            return chat_format.encode(messages, tools=tools, for_generation=True)
+        except InputError as error:
+            raise input_error(error, "messages") from error
+
+    def _read_sampling(self) -> SamplingParams:
+        request = self._request
+        if request.top_logprobs is not None and not request.logprobs:
+            raise ApiError(400, "top_logprobs needs logprobs", param="top_logprobs")
+        if request.max_tokens is not None and request.max_completion_tokens is not None:
+            raise ApiError(
+                400, "max_tokens is the old name of max_completion_tokens: one of them", param="max_tokens"
+            )
+        max_tokens = request.max_completion_tokens or request.max_tokens or self._model.engine.max_context
+        num_logprobs = (request.top_logprobs or 0) if request.logprobs else None
+        try:
+            return read_sampling(request, max_tokens, num_logprobs, self._model.vocab_size)
+        except CamelidError as error:
+            raise ApiError(400, str(error)) from error
+
+    def pieces(self) -> AsyncGenerator[Piece]:
+        """Starts it."""
+        return run_choices(
+            self._model, [self._prompt], self._sampling, self._request.n, is_parsing=self._is_parsing
+        )
+
+    async def whole(self, pieces: AsyncGenerator[Piece]) -> dict[str, Any]:
+        """`chat.completion`"""
+        n = self._request.n
+        texts, calls = [""] * n, [[] for _ in range(n)]  # type: list[str], list[list[dict[str, Any]]]
+        logprobs: list[list[dict[str, Any]]] = [[] for _ in range(n)]
+        reasons: list[str | None] = [None] * n
+        usages = [Usage(0, 0)] * n
+        async for piece in pieces:
+            texts[piece.index] += piece.text
+            calls[piece.index] += map(call_json, piece.calls)
+            if entry := logprob_json(piece.event, self._model.chat_format.tokenizer):
+                logprobs[piece.index].append(entry)
+            if piece.finish_reason is not None and piece.usage is not None:
+                reasons[piece.index], usages[piece.index] = piece.finish_reason, piece.usage
+        choices = []
+        for index in range(n):
+            message: dict[str, Any] = {"role": "assistant", "content": texts[index], "refusal": None}
+            if calls[index]:
+                message |= {"tool_calls": calls[index], "content": texts[index] or None}
+            choices.append(
+                {
+                    "index": index,
+                    "message": message,
+                    "logprobs": {"content": logprobs[index]} if self._request.logprobs else None,
+                    "finish_reason": reasons[index],
+                }
+            )
+        return {
+            **self._frame,
+            "object": "chat.completion",
+            "choices": choices,
+            "usage": usage_json(usages, 1, n),
+        }
+
+    async def chunks(self, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[dict[str, Any]]:
+        """`chat.completion.chunk` after chunk; the first of each choice has the role."""
+        options, n = self._request.stream_options, self._request.n
+        is_counting = options is not None and options.include_usage
+        started: set[int] = set()
+        usages = [Usage(0, 0)] * n
+        async for piece in pieces:
+            if piece.index not in started:
+                started.add(piece.index)
+                yield self._chunk(piece.index, {"role": "assistant", "content": ""})
+            entry = logprob_json(piece.event, self._model.chat_format.tokenizer)
+            if piece.text or entry:
+                yield self._chunk(piece.index, {"content": piece.text}, entry)
+            for place, call in enumerate(piece.calls):
+                yield self._chunk(piece.index, {"tool_calls": [{"index": place} | call_json(call)]})
+            if piece.finish_reason is not None and piece.usage is not None:
+                usages[piece.index] = piece.usage
+                yield self._chunk(piece.index, {}, finish_reason=piece.finish_reason)
+        if is_counting:
+            usage = usage_json(usages, 1, n)
+            yield {**self._frame, "object": "chat.completion.chunk", "choices": [], "usage": usage}
+
+    def _chunk(
+        self,
+        index: int,
+        delta: dict[str, Any],
+        entry: dict[str, Any] | None = None,
+        finish_reason: str | None = None,
+    ) -> dict[str, Any]:
+        choice = {
+            "index": index,
+            "delta": delta,
+            "logprobs": {"content": [entry]} if entry else None,
+            "finish_reason": finish_reason,
+        }
+        return {**self._frame, "object": "chat.completion.chunk", "choices": [choice]}

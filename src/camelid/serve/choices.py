@@ -1,0 +1,147 @@
+"""The choices of one request, running side by side, as pieces for the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from camelid.core import FinishReason, ModelInput, SamplingParams, ToolCall, Usage
+from camelid.core.errors import InputError
+from camelid.infer.request import QueueFull, Request, TokenEvent
+from camelid.inputs import AnyTokenizer, ToolCallParser
+from camelid.serve.api_error import ApiError, context_error, input_error
+from camelid.serve.served_model import ServedModel
+
+__all__ = ["Choice", "Piece", "call_json", "logprob_json", "new_id", "run_choices", "usage_json"]
+
+
+QUEUED = 64  # pieces of a slow reader
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one event adds to one choice."""
+
+    index: int
+    text: str
+    event: TokenEvent
+    calls: tuple[ToolCall, ...] = ()
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+class Choice:
+    """Turns events into pieces; where tools were offered, their calls are taken out of the text."""
+
+    def __init__(self, index: int, is_parsing: bool) -> None:
+        self._index, self._parser = index, ToolCallParser() if is_parsing else None
+
+    def feed(self, event: TokenEvent) -> Piece:
+        text = event.text
+        calls: tuple[ToolCall, ...] = ()
+        reason: FinishReason | str | None = event.finish_reason
+        if self._parser is not None:
+            text = self._parser.feed(text)
+            if reason is not None:
+                reply = self._parser.finish()
+                text, calls = text + reply.text, reply.calls
+                reason = "tool_calls" if calls else reason
+        return Piece(self._index, text, event, calls, reason, event.usage)
+
+
+async def run_choices(
+    model: ServedModel,
+    prompts: Sequence[ModelInput],
+    sampling: SamplingParams,
+    n: int,
+    *,
+    is_parsing: bool = False,
+) -> AsyncGenerator[Piece]:
+    """Pieces of all choices as they come: n for each prompt. Closing it cancels all.
+
+    Raises ApiError before the first piece for what the engine refuses.
+    """
+    for prompt in prompts:
+        if not 0 < len(prompt) < model.engine.max_context:
+            raise context_error(len(prompt), model.engine.max_context)
+    pieces: asyncio.Queue[Piece | Exception] = asyncio.Queue(QUEUED)
+
+    async def run(index: int) -> None:
+        choice = Choice(index, is_parsing)
+        # Each choice has a seed of its own, and the first the one that was asked for.
+        seed = (sampling.seed + index % n) % 2**63
+        request = Request(new_id("req"), prompts[index // n], replace(sampling, seed=seed))
+        try:
+            async with aclosing(model.engine.stream(request)) as events:
+                async for event in events:
+                    await pieces.put(choice.feed(event))
+        except Exception as error:
+            await pieces.put(error)
+
+    tasks = [asyncio.create_task(run(index)) for index in range(n * len(prompts))]
+    num_left = len(tasks)
+    try:
+        while num_left:
+            piece = await pieces.get()
+            if isinstance(piece, Exception):
+                raise _refusal(piece) from piece
+            num_left -= piece.finish_reason is not None
+            yield piece
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _refusal(error: Exception) -> Exception:
+    if isinstance(error, InputError):
+        return input_error(error, "messages")
+    if isinstance(error, QueueFull):
+        return ApiError(429, f"{error}; try again later", code="queue_full", headers={"Retry-After": "2"})
+    return ApiError(503, "the engine has stopped", code="engine_stopped")
+
+
+def new_id(kind: str) -> str:
+    """An id that nobody can guess."""
+    return f"{kind}-{secrets.token_hex(12)}"
+
+
+def usage_json(usages: Sequence[Usage], num_prompts: int, n: int) -> dict[str, Any]:
+    """A prompt counts once, however many answers it has."""
+    prompt = sum(usages[index * n].prompt_tokens for index in range(num_prompts))
+    cached = sum(usages[index * n].cached_tokens for index in range(num_prompts))
+    completion = sum(usage.completion_tokens for usage in usages)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }
+
+
+def call_json(call: ToolCall) -> dict[str, Any]:
+    """A call with an id of its own; arguments are JSON in a string."""
+    arguments = json.dumps(dict(call.arguments), ensure_ascii=False)
+    return {"id": new_id("call"), "type": "function", "function": {"name": call.name, "arguments": arguments}}
+
+
+def logprob_json(event: TokenEvent, tokenizer: AnyTokenizer) -> dict[str, Any] | None:
+    """One token's entry in `logprobs.content`; None if it was not asked for, or is the stop token."""
+    if event.logprob is None or event.token_id in tokenizer.stop_ids:
+        return None
+
+    def entry(token_id: int, logprob: float) -> dict[str, Any]:
+        data = tokenizer.decode_bytes([token_id])
+        return {
+            "token": data.decode("utf-8", "replace"),
+            "logprob": max(logprob, -9999.0),
+            "bytes": list(data),
+        }
+
+    own = entry(event.logprob.token_id, event.logprob.logprob)
+    return own | {"top_logprobs": [entry(other.token_id, other.logprob) for other in event.alternatives]}

@@ -1,0 +1,42 @@
+"""What the server must be told about a model, and what it asks of an engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+from camelid.infer.request import EngineStats, Request, TokenEvent
+from camelid.inputs import AnyChatFormat
+
+__all__ = ["AnyEngine", "ServedModel"]
+
+
+class AnyEngine(Protocol):
+    """`AsyncEngine`, or what stands for it in tests."""
+
+    @property
+    def max_context(self) -> int:
+        """Tokens that a prompt and its answer may have together."""
+
+    @property
+    def stats(self) -> EngineStats:
+        """How full it is."""
+
+    def stream(self, request: Request) -> AsyncGenerator[TokenEvent]:
+        """Events of one request; closing the stream cancels it."""
+
+    async def close(self) -> None:
+        """No more streams."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model by the name under which it is served. `digest` is of its weights."""
+
+    name: str
+    digest: str
+    quantisation: str
+    vocab_size: int
+    chat_format: AnyChatFormat
+    engine: AnyEngine

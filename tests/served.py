@@ -1,0 +1,55 @@
+"""Servers on a free port, in threads, for tests."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from camelid.infer.async_engine import AsyncEngine
+from camelid.inputs import ChatFormat
+from camelid.model import VisionConfig
+from camelid.serve import Limits, ServedModel, create_app
+from camelid.testing.scripted_engine import ScriptedEngine
+from camelid.testing.tiny import NUM_SPECIAL_TOKENS, tiny_model
+from tiny_engines import engine, tokenizer
+
+VOCAB_SIZE = 256 + NUM_SPECIAL_TOKENS
+
+
+def chat_format(vision: VisionConfig | None = None) -> ChatFormat:
+    return ChatFormat.for_model(tokenizer(), vision)
+
+
+def scripted(one: ScriptedEngine) -> ServedModel:
+    return ServedModel("tiny", "d1935", "bf16", VOCAB_SIZE, chat_format(), one)
+
+
+@contextmanager
+def serving(model: ServedModel | None = None, limits: Limits | None = None) -> Iterator[str]:
+    """The server's address. Without a model: a tiny one that sees, in a real engine."""
+
+    async def load() -> ServedModel:
+        if model is not None:
+            return model
+        seeing = chat_format(tiny_model(vision=True).config.vision)
+        return ServedModel(
+            "tiny", "d1935", "bf16", VOCAB_SIZE, seeing, AsyncEngine(engine(vision=True, pages=32))
+        )
+
+    config = uvicorn.Config(create_app(load, limits or Limits()), port=0, log_level="warning", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
