@@ -1,7 +1,7 @@
 """One decoder layer of Scout's real shape, one token, bf16: against transformers, and against memory itself.
 
 A token meets 629 MB of a layer's 4.4 GB. transformers reads all experts; ours reads the shared and the chosen one,
-in tiles, in one native call. Tokens differ from round to round, so that the chosen experts do, and no cache holds them.
+packed, in one native call. Tokens differ from round to round, so that the chosen experts do, and no cache holds them.
 """
 
 from __future__ import annotations

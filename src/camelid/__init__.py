@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from camelid.core import Frame, ImagePart, Message, SamplingParams, TextPart, VideoPart
-    from camelid.infer import load
+    from camelid.infer import LLM, load
     from camelid.model import PRESETS
 
-__all__ = ["PRESETS", "Frame", "ImagePart", "Message", "SamplingParams", "TextPart", "VideoPart", "load"]
+__all__ = [
+    "LLM",
+    "PRESETS",
+    "Frame",
+    "ImagePart",
+    "Message",
+    "SamplingParams",
+    "TextPart",
+    "VideoPart",
+    "load",
+]
 
-_HOME = {"PRESETS": "camelid.model", "load": "camelid.infer"}
+_HOME = {"LLM": "camelid.infer", "PRESETS": "camelid.model", "load": "camelid.infer"}
 
 
 def __getattr__(name: str) -> Any:

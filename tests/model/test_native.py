@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from camelid.model import KVCache, Llama4
-from camelid.model.native import NativeModel, Piece, can_run_natively
+from camelid.model.native import NativeModel, Portion, can_run_natively
 from camelid.model.packed import pack_for_decoding
 from camelid.model.paged_kv import PagedKV, PageTable
 from camelid.ops.native import PAGE_SIZE, native_paths
@@ -55,12 +55,12 @@ def logits_of(
     logits: list[list[Tensor]] = [[] for _ in arrivals]
     for step in range(max(map(len, arrivals))):
         moving = [index for index, counts in enumerate(arrivals) if step < len(counts)]
-        pieces = []
+        portions = []
         for index in moving:
             start, count = tables[index].length, arrivals[index][step]
             new = embeddings[token_ids[index][start : start + count]]
-            pieces.append(Piece(tables[index], new, range(count)))
-        found = native(pieces)[0].split([len(piece.logit_rows) for piece in pieces])
+            portions.append(Portion(tables[index], new, range(count)))
+        found = native(portions)[0].split([len(portion.logit_rows) for portion in portions])
         for index, some in zip(moving, found, strict=True):
             logits[index].append(some)
     return [torch.cat(some) for some in logits]
@@ -110,8 +110,8 @@ def test_splits(kind: TinyKind) -> None:
         for page in range(length // PAGE_SIZE):
             table.append("global", page)
             table.append("chunked", page)
-        native([Piece(table, embeddings[: length - last], [])])
-        results.append(native([Piece(table, embeddings[length - last :], [last - 1])])[0])
+        native([Portion(table, embeddings[: length - last], [])])
+        results.append(native([Portion(table, embeddings[length - last :], [last - 1])])[0])
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
     exact = model.logits(model(ids).hidden[-1:])
     assert (results[0] - exact).square().mean().sqrt() < 0.03
@@ -122,8 +122,8 @@ def test_chosen_experts(kind: TinyKind) -> None:
     model = tiny_model(kind)
     packed, kv = packed_copy(model), new_kv(model)
     ids = random_ids(model, 5, 0)
-    piece = Piece(table_for(kv, page_counter()), packed.language_model.model.embed_tokens.weight[ids], [])
-    logits, routed = NativeModel(packed, kv)([piece])
+    portion = Portion(table_for(kv, page_counter()), packed.language_model.model.embed_tokens.weight[ids], [])
+    logits, routed = NativeModel(packed, kv)([portion])
     assert not len(logits)
     routers = packed(ids).routers
     for layer, chosen in enumerate(routed):

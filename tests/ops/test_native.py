@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from camelid.ops import swiglu
-from camelid.ops.native import TiledMatrix, TiledSwiglu, missing_because, native_paths, to_tiles
+from camelid.ops.native import PackedMatrix, PackedSwiglu, missing_because, native_paths, to_panels
 from camelid.ops.native.library import SWITCH
 
 
@@ -35,7 +35,7 @@ def test_there_are_kernels_here() -> None:
 @pytest.mark.parametrize(("height", "width"), [(1, 2), (16, 64), (33, 34), (96, 130)])
 def test_a_matrix(instructions: str, rows: int, height: int, width: int) -> None:
     matrix, x = some(height, width), some(rows, width, seed=1)
-    found = TiledMatrix(matrix)(x, instructions)
+    found = PackedMatrix(matrix)(x, instructions)
     assert_is_rounding(found, x.double() @ matrix.double().T)
 
 
@@ -46,11 +46,11 @@ def test_gate_and_up(instructions: str, rows: int, ffn: int) -> None:
     gate, up, x = some(ffn, 48), some(ffn, 48, seed=1), some(rows, 48, seed=2)
     exact = F.linear(x.double(), torch.cat([gate, up]).double())
     with torch.no_grad():
-        assert_is_rounding(TiledSwiglu(gate, up)(x, instructions), swiglu(exact))
+        assert_is_rounding(PackedSwiglu(gate, up)(x, instructions), swiglu(exact))
 
 
 def test_a_row_does_not_feel_its_neighbours() -> None:
-    matrix, x = TiledMatrix(some(70, 258)), some(23, 258, seed=1)
+    matrix, x = PackedMatrix(some(70, 258)), some(23, 258, seed=1)
     together = matrix(x)
     for first, last in ((0, 1), (3, 5), (4, 10), (9, 23)):
         assert torch.equal(matrix(x[first:last]), together[first:last])
@@ -58,19 +58,19 @@ def test_a_row_does_not_feel_its_neighbours() -> None:
 
 def test_a_strided_input() -> None:
     matrix, x = some(32, 8), some(8, 4, seed=1).T
-    assert torch.equal(TiledMatrix(matrix)(x), TiledMatrix(matrix)(x.contiguous()))
+    assert torch.equal(PackedMatrix(matrix)(x), PackedMatrix(matrix)(x.contiguous()))
 
 
 def test_infinities_and_nans_arrive() -> None:
     matrix, x = some(20, 8), some(3, 8, seed=1)
     x[0, 3], x[1, 5] = float("inf"), float("nan")
-    found = TiledMatrix(matrix)(x)
+    found = PackedMatrix(matrix)(x)
     assert found[0].isinf().all() and found[1].isnan().all() and found[2].isfinite().all()
 
 
-def test_tiles_are_the_matrix_again() -> None:
+def test_panels_are_the_matrix_again() -> None:
     matrix = some(40, 6)
-    back = to_tiles(matrix).transpose(1, 2).flatten(2).flatten(0, 1)
+    back = to_panels(matrix).transpose(1, 2).flatten(2).flatten(0, 1)
     assert torch.equal(back[:40], matrix) and not back[40:].any()
 
 

@@ -1,4 +1,4 @@
-"""Many requests at once: each step takes a token of every running sequence and pieces of prompts that wait."""
+"""Many requests at once: each step takes a token of every running sequence and portions of prompts that wait."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from camelid.infer.stop_text import StopText
 from camelid.inputs import AnyTokenizer
 from camelid.model import Llama4
 from camelid.model.config import LayerType
-from camelid.model.native import Piece
+from camelid.model.native import Portion
 from camelid.model.paged_kv import PagedKV
 
 __all__ = ["Engine", "EngineConfig"]
@@ -30,7 +30,7 @@ __all__ = ["Engine", "EngineConfig"]
 
 @dataclass(frozen=True)
 class EngineConfig(Config):
-    """Limits of an engine. A step reads at most `step_tokens`: prompts beyond it are read in pieces."""
+    """Limits of an engine. A step reads at most `step_tokens`: prompts beyond it are read in portions."""
 
     max_running: int = 64
     max_waiting: int = 256
@@ -116,10 +116,10 @@ class Engine:
         planned = self._plan()
         if not planned:
             return []
-        logits, routed = self._runner.step([piece for _, piece in planned])
+        logits, routed = self._runner.step([portion for _, portion in planned])
         events, first_row, first_logit = [], 0, 0
-        for sequence, piece in planned:
-            rows, wanted = piece.embeddings.shape[0], len(piece.logit_rows)
+        for sequence, portion in planned:
+            rows, wanted = portion.embeddings.shape[0], len(portion.logit_rows)
             sequence.tokens.learn(rows)
             own_logits = logits[first_logit : first_logit + wanted]
             own_routed = routed[:, first_row + rows - 1]
@@ -162,11 +162,11 @@ class Engine:
         self._running.remove(sequence)
         heapq.heappush(self._waiting, sequence)
 
-    def _plan(self) -> list[tuple[_Sequence, Piece]]:
+    def _plan(self) -> list[tuple[_Sequence, Portion]]:
         """Tokens of this step, pages taken. If pages run out, the last in order gives its own."""
         self._running.sort()
         budget = max(self.config.step_tokens - sum(s.tokens.num_left == 1 for s in self._running), 1)
-        planned: list[tuple[_Sequence, Piece]] = []
+        planned: list[tuple[_Sequence, Portion]] = []
         for sequence in list(self._running):
             if sequence not in self._running:
                 continue  # preempted a moment ago
@@ -175,7 +175,7 @@ class Engine:
             if not count or not self._reserve(sequence, count):
                 continue
             budget -= count if left > 1 else 0
-            planned.append((sequence, sequence.piece(count, self._runner.embed)))
+            planned.append((sequence, sequence.portion(count, self._runner.embed)))
         return planned
 
     def _reserve(self, sequence: _Sequence, count: int) -> bool:
@@ -253,7 +253,7 @@ class _Sequence:
     def __lt__(self, other: _Sequence) -> bool:
         return self.order < other.order
 
-    def piece(self, count: int, embed: Callable[..., Tensor]) -> Piece:
+    def portion(self, count: int, embed: Callable[..., Tensor]) -> Portion:
         """The next tokens for the model; logits of the last if that ends the sequence so far."""
         start, prompt = self.tokens.table.length, self.request.prompt
         if len(prompt.tiles) and start < len(prompt):
@@ -270,7 +270,7 @@ class _Sequence:
             rows = list(range(count))
         else:
             rows = [count - 1] if count == self.tokens.num_left else []
-        return Piece(self.tokens.table, embeddings, rows)
+        return Portion(self.tokens.table, embeddings, rows)
 
     def note_prompt_logprobs(self, logits: Tensor, num_read: int) -> None:
         """Of the tokens after each that was just read."""

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from camelid.model import Llama4
-from camelid.model.native import NativeModel, Piece
+from camelid.model.native import NativeModel, Portion
 from camelid.model.packed import pack_for_decoding
 from camelid.model.paged_kv import PagedKV
 from camelid.ops.native import native_paths
@@ -30,7 +30,7 @@ class Runner(Protocol):
         """As `Llama4.embed`."""
 
     def step(
-        self, pieces: Sequence[Piece]
+        self, portions: Sequence[Portion]
     ) -> tuple[Float[Tensor, "wanted vocab"], Int[Tensor, "layers rows top_k"]]:
         """As `NativeModel`: fp32 logits on the CPU, and the experts chosen, -1 in dense layers."""
 
@@ -50,14 +50,14 @@ class TorchRunner:
         pictures = [None if value is None else value.to(self._device) for value in (tiles, patch_positions)]
         return self._model.embed(token_ids.to(self._device), *pictures)
 
-    def step(self, pieces: Sequence[Piece]) -> tuple[Tensor, Tensor]:
+    def step(self, portions: Sequence[Portion]) -> tuple[Tensor, Tensor]:
         logits, routed = [torch.empty(0, self._vocab_size)], []
-        for piece in pieces:
-            output = self._model.forward_embedded(piece.embeddings, cache=piece.table)
-            if piece.logit_rows:
-                wanted = output.hidden[torch.tensor(piece.logit_rows, device=self._device)]
+        for portion in portions:
+            output = self._model.forward_embedded(portion.embeddings, cache=portion.table)
+            if portion.logit_rows:
+                wanted = output.hidden[torch.tensor(portion.logit_rows, device=self._device)]
                 logits.append(self._model.logits(wanted).float().cpu())
-            none = torch.full((piece.embeddings.shape[0], self._top_k), -1)
+            none = torch.full((portion.embeddings.shape[0], self._top_k), -1)
             routings = [output.routers.get(layer) for layer in range(self._num_layers)]
             routed.append(torch.stack([none if r is None else r.expert_ids.cpu() for r in routings]))
         return torch.cat(logits), torch.cat(routed, dim=1)
@@ -74,8 +74,8 @@ class NativeRunner:
     ) -> Tensor:
         return self._model.embed(token_ids, tiles, patch_positions)
 
-    def step(self, pieces: Sequence[Piece]) -> tuple[Tensor, Tensor]:
-        return self._native(pieces)
+    def step(self, portions: Sequence[Portion]) -> tuple[Tensor, Tensor]:
+        return self._native(portions)
 
 
 def make_runner(model: Llama4, kv: PagedKV) -> Runner:

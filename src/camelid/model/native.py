@@ -13,9 +13,9 @@ from camelid.model.llama4 import DecoderLayer, Llama4
 from camelid.model.moe import MoE
 from camelid.model.packed import PackedAttention, PackedFeedForward, PackedLinear
 from camelid.model.paged_kv import PagedKV, PageTable
-from camelid.ops.native import DecoderStep, LayerWeights, ModelShape, Run, TiledMatrix, native_paths
+from camelid.ops.native import DecoderStep, LayerWeights, ModelShape, PackedMatrix, Run, native_paths
 
-__all__ = ["NativeModel", "Piece", "can_run_natively", "layer_weights"]
+__all__ = ["NativeModel", "Portion", "can_run_natively", "layer_weights"]
 
 
 def can_run_natively(model: Llama4) -> bool:
@@ -23,7 +23,7 @@ def can_run_natively(model: Llama4) -> bool:
     return bool(native_paths()) and any(isinstance(module, PackedAttention) for module in model.modules())
 
 
-class Piece(NamedTuple):
+class Portion(NamedTuple):
     """New tokens of one sequence, in one chunk, and its pages, theirs included.
 
     `logit_rows`: of which of them logits are wanted.
@@ -52,18 +52,18 @@ class NativeModel:
         ]
         lm_head: nn.Module | None = None if model.language_model.is_tied else model.language_model.lm_head
         tied = decoder.embed_tokens.weight.detach()
-        head = lm_head.matrix if isinstance(lm_head, PackedLinear) else TiledMatrix(tied)
+        head = lm_head.matrix if isinstance(lm_head, PackedLinear) else PackedMatrix(tied)
         self._step = DecoderStep(shape, layers, decoder.norm.weight.detach(), head, instructions)
 
     def __call__(
-        self, pieces: Sequence[Piece]
+        self, portions: Sequence[Portion]
     ) -> tuple[Float[Tensor, "wanted vocab"], Int[Tensor, "layers rows top_k"]]:
-        """Logits, piece after piece, and the experts chosen for every row (-1 in dense layers).
+        """Logits, portion after portion, and the experts chosen for every row (-1 in dense layers).
 
         The tables grow by their tokens.
         """
         runs, positions, logit_rows, first = [], [], [], 0
-        for table, embeddings, wanted in pieces:
+        for table, embeddings, wanted in portions:
             start, rows = table.length, embeddings.shape[0]
             assert start // self._chunk == (start + rows - 1) // self._chunk, (start, rows, self._chunk)
             runs.append(Run(start, rows, table.pages("chunked"), table.pages("global")))
@@ -71,7 +71,7 @@ class NativeModel:
             logit_rows += [first + row for row in wanted]
             first += rows
         turns, temperatures = self._model.geometry.at(torch.cat(positions))
-        x = torch.cat([piece.embeddings for piece in pieces]).float()
+        x = torch.cat([portion.embeddings for portion in portions]).float()
         logits, routed = self._step(
             x,
             runs,
@@ -79,8 +79,8 @@ class NativeModel:
             torch.ones(first) if temperatures is None else temperatures,
             torch.tensor(logit_rows, dtype=torch.int64),
         )
-        for piece in pieces:
-            piece.table.length += piece.embeddings.shape[0]
+        for portion in portions:
+            portion.table.length += portion.embeddings.shape[0]
         return logits, routed
 
 
@@ -90,7 +90,7 @@ def layer_weights(layer: nn.Module, keys: Tensor, values: Tensor) -> LayerWeight
     attention, shared = layer.self_attn, layer.feed_forward
     router, bias, experts = None, None, []
     if isinstance(shared, MoE):
-        router, bias = TiledMatrix(shared.router.weight.detach()), shared.router.selection_bias.float()
+        router, bias = PackedMatrix(shared.router.weight.detach()), shared.router.selection_bias.float()
         experts = [expert for expert in shared.experts.children() if isinstance(expert, PackedFeedForward)]
         shared = shared.shared_expert
     assert isinstance(attention, PackedAttention) and isinstance(attention.o_proj, PackedLinear)

@@ -1,4 +1,4 @@
-"""A bf16 model laid out for the native kernels: fewer, larger matrices, in tiles."""
+"""A bf16 model laid out for the native kernels: fewer, larger matrices, in panels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from camelid.model.attention import Attention
 from camelid.model.moe import Experts, FeedForward
 from camelid.ops import looped_experts
-from camelid.ops.native import TiledMatrix, TiledSwiglu
+from camelid.ops.native import PackedMatrix, PackedSwiglu
 
 __all__ = ["PackedAttention", "PackedExperts", "PackedFeedForward", "PackedLinear", "pack_for_decoding"]
 
@@ -19,7 +19,7 @@ class PackedLinear(nn.Module):
 
     def __init__(self, weight: Float[Tensor, "out in"]) -> None:
         super().__init__()
-        self.matrix = TiledMatrix(weight)
+        self.matrix = PackedMatrix(weight)
 
     def forward(self, x: Float[Tensor, "*rows in"]) -> Float[Tensor, "*rows out"]:
         return self.matrix(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], self.matrix.height)
@@ -52,7 +52,7 @@ class PackedFeedForward(nn.Module):
         down: Float[Tensor, "hidden ffn"],
     ) -> None:
         super().__init__()
-        self.gate_up, self.down = TiledSwiglu(gate, up), TiledMatrix(down)
+        self.gate_up, self.down = PackedSwiglu(gate, up), PackedMatrix(down)
 
     def forward(self, x: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
         return self.down(self.gate_up(x))

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from camelid.serve.api_error import ApiError, error_response, validation_error
 from camelid.serve.chat import ChatAnswer
-from camelid.serve.choices import Piece
+from camelid.serve.choices import Delta
 from camelid.serve.completions import TextAnswer
 from camelid.serve.guards import AccessLog, BodyLimit, KeyCheck
 from camelid.serve.metrics import Metrics
@@ -110,12 +110,12 @@ def create_app(load: Callable[[], Coroutine[Any, Any, ServedModel]], limits: Lim
         return await answer(body.stream, await run_in_threadpool(TextAnswer, model, body), http)
 
     async def answer(is_stream: bool, one: ChatAnswer | TextAnswer, http: Request) -> Response:
-        pieces = metrics.timed(one.pieces())
+        deltas = metrics.timed(one.deltas())
         if not is_stream:
-            return await unless_hung_up(http, whole(one, pieces))
-        # The first piece comes before the status, so that a refusal still has its own.
-        first = await anext(pieces)
-        return EventStream(events(one, first, pieces))
+            return await unless_hung_up(http, whole(one, deltas))
+        # The first delta comes before the status, so that a refusal still has its own.
+        first = await anext(deltas)
+        return EventStream(events(one, first, deltas))
 
     @app.exception_handler(ApiError)
     async def refuse(_: Request, error: ApiError) -> JSONResponse:
@@ -151,25 +151,25 @@ class EventStream(StreamingResponse):
             await self._chunks.aclose()
 
 
-async def whole(one: ChatAnswer | TextAnswer, pieces: AsyncGenerator[Piece]) -> Response:
+async def whole(one: ChatAnswer | TextAnswer, deltas: AsyncGenerator[Delta]) -> Response:
     """All of it as JSON."""
-    async with aclosing(pieces):
-        return JSONResponse(await one.whole(pieces))
+    async with aclosing(deltas):
+        return JSONResponse(await one.whole(deltas))
 
 
 async def events(
-    one: ChatAnswer | TextAnswer, first: Piece, rest: AsyncGenerator[Piece]
+    one: ChatAnswer | TextAnswer, first: Delta, rest: AsyncGenerator[Delta]
 ) -> AsyncGenerator[str]:
     """Server-sent events; what goes wrong in the middle is an event too."""
 
-    async def all_pieces() -> AsyncGenerator[Piece]:
+    async def all_deltas() -> AsyncGenerator[Delta]:
         yield first
-        async for piece in rest:
-            yield piece
+        async for delta in rest:
+            yield delta
 
     async with aclosing(rest):
         try:
-            async for chunk in one.chunks(all_pieces()):
+            async for chunk in one.chunks(all_deltas()):
                 yield f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n"
         except ApiError as error:
             yield f"data: {bytes(error_response(error).body).decode()}\n\n"

@@ -10,7 +10,7 @@ from camelid.core import ModelInput, SamplingParams, Usage
 from camelid.core.errors import CamelidError, InputError
 from camelid.inputs import ChatFormat
 from camelid.serve.api_error import ApiError, input_error
-from camelid.serve.choices import Piece, call_json, logprob_json, new_id, run_choices, usage_json
+from camelid.serve.choices import Delta, call_json, logprob_json, new_id, run_choices, usage_json
 from camelid.serve.from_wire import read_messages, read_sampling, read_tools
 from camelid.serve.served_model import ServedModel
 from camelid.serve.wire import ChatRequest
@@ -55,26 +55,26 @@ class ChatAnswer:
         except CamelidError as error:
             raise ApiError(400, str(error)) from error
 
-    def pieces(self) -> AsyncGenerator[Piece]:
+    def deltas(self) -> AsyncGenerator[Delta]:
         """Starts it."""
         return run_choices(
             self._model, [self._prompt], self._sampling, self._request.n, is_parsing=self._is_parsing
         )
 
-    async def whole(self, pieces: AsyncGenerator[Piece]) -> dict[str, Any]:
+    async def whole(self, deltas: AsyncGenerator[Delta]) -> dict[str, Any]:
         """`chat.completion`"""
         n = self._request.n
         texts, calls = [""] * n, [[] for _ in range(n)]  # type: list[str], list[list[dict[str, Any]]]
         logprobs: list[list[dict[str, Any]]] = [[] for _ in range(n)]
         reasons: list[str | None] = [None] * n
         usages = [Usage(0, 0)] * n
-        async for piece in pieces:
-            texts[piece.index] += piece.text
-            calls[piece.index] += map(call_json, piece.calls)
-            if entry := logprob_json(piece.event, self._model.chat_format.tokenizer):
-                logprobs[piece.index].append(entry)
-            if piece.finish_reason is not None and piece.usage is not None:
-                reasons[piece.index], usages[piece.index] = piece.finish_reason, piece.usage
+        async for delta in deltas:
+            texts[delta.index] += delta.text
+            calls[delta.index] += map(call_json, delta.calls)
+            if entry := logprob_json(delta.event, self._model.chat_format.tokenizer):
+                logprobs[delta.index].append(entry)
+            if delta.finish_reason is not None and delta.usage is not None:
+                reasons[delta.index], usages[delta.index] = delta.finish_reason, delta.usage
         choices = []
         for index in range(n):
             message: dict[str, Any] = {"role": "assistant", "content": texts[index], "refusal": None}
@@ -95,24 +95,24 @@ class ChatAnswer:
             "usage": usage_json(usages, 1, n),
         }
 
-    async def chunks(self, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[dict[str, Any]]:
+    async def chunks(self, deltas: AsyncGenerator[Delta]) -> AsyncGenerator[dict[str, Any]]:
         """`chat.completion.chunk` after chunk; the first of each choice has the role."""
         options, n = self._request.stream_options, self._request.n
         is_counting = options is not None and options.include_usage
         started: set[int] = set()
         usages = [Usage(0, 0)] * n
-        async for piece in pieces:
-            if piece.index not in started:
-                started.add(piece.index)
-                yield self._chunk(piece.index, {"role": "assistant", "content": ""})
-            entry = logprob_json(piece.event, self._model.chat_format.tokenizer)
-            if piece.text or entry:
-                yield self._chunk(piece.index, {"content": piece.text}, entry)
-            for place, call in enumerate(piece.calls):
-                yield self._chunk(piece.index, {"tool_calls": [{"index": place} | call_json(call)]})
-            if piece.finish_reason is not None and piece.usage is not None:
-                usages[piece.index] = piece.usage
-                yield self._chunk(piece.index, {}, finish_reason=piece.finish_reason)
+        async for delta in deltas:
+            if delta.index not in started:
+                started.add(delta.index)
+                yield self._chunk(delta.index, {"role": "assistant", "content": ""})
+            entry = logprob_json(delta.event, self._model.chat_format.tokenizer)
+            if delta.text or entry:
+                yield self._chunk(delta.index, {"content": delta.text}, entry)
+            for place, call in enumerate(delta.calls):
+                yield self._chunk(delta.index, {"tool_calls": [{"index": place} | call_json(call)]})
+            if delta.finish_reason is not None and delta.usage is not None:
+                usages[delta.index] = delta.usage
+                yield self._chunk(delta.index, {}, finish_reason=delta.finish_reason)
         if is_counting:
             usage = usage_json(usages, 1, n)
             yield {**self._frame, "object": "chat.completion.chunk", "choices": [], "usage": usage}

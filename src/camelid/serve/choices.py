@@ -1,4 +1,4 @@
-"""The choices of one request, running side by side, as pieces for the wire."""
+"""The choices of one request, running side by side, as deltas for the wire."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from camelid.inputs import AnyTokenizer, ToolCallParser
 from camelid.serve.api_error import ApiError, context_error, input_error
 from camelid.serve.served_model import ServedModel
 
-__all__ = ["Choice", "Piece", "call_json", "logprob_json", "new_id", "run_choices", "usage_json"]
+__all__ = ["Choice", "Delta", "call_json", "logprob_json", "new_id", "run_choices", "usage_json"]
 
 
-QUEUED = 64  # pieces of a slow reader
+QUEUED = 64  # deltas of a slow reader
 
 
 @dataclass(frozen=True)
-class Piece:
+class Delta:
     """What one event adds to one choice."""
 
     index: int
@@ -36,12 +36,12 @@ class Piece:
 
 
 class Choice:
-    """Turns events into pieces; where tools were offered, their calls are taken out of the text."""
+    """Turns events into deltas; where tools were offered, their calls are taken out of the text."""
 
     def __init__(self, index: int, is_parsing: bool) -> None:
         self._index, self._parser = index, ToolCallParser() if is_parsing else None
 
-    def feed(self, event: TokenEvent) -> Piece:
+    def feed(self, event: TokenEvent) -> Delta:
         text = event.text
         calls: tuple[ToolCall, ...] = ()
         reason: FinishReason | str | None = event.finish_reason
@@ -51,7 +51,7 @@ class Choice:
                 reply = self._parser.finish()
                 text, calls = text + reply.text, reply.calls
                 reason = "tool_calls" if calls else reason
-        return Piece(self._index, text, event, calls, reason, event.usage)
+        return Delta(self._index, text, event, calls, reason, event.usage)
 
 
 async def run_choices(
@@ -61,15 +61,15 @@ async def run_choices(
     n: int,
     *,
     is_parsing: bool = False,
-) -> AsyncGenerator[Piece]:
+) -> AsyncGenerator[Delta]:
     """Pieces of all choices as they come: n for each prompt. Closing it cancels all.
 
-    Raises ApiError before the first piece for what the engine refuses.
+    Raises ApiError before the first delta for what the engine refuses.
     """
     for prompt in prompts:
         if not 0 < len(prompt) < model.engine.max_context:
             raise context_error(len(prompt), model.engine.max_context)
-    pieces: asyncio.Queue[Piece | Exception] = asyncio.Queue(QUEUED)
+    deltas: asyncio.Queue[Delta | Exception] = asyncio.Queue(QUEUED)
 
     async def run(index: int) -> None:
         choice = Choice(index, is_parsing)
@@ -79,19 +79,19 @@ async def run_choices(
         try:
             async with aclosing(model.engine.stream(request)) as events:
                 async for event in events:
-                    await pieces.put(choice.feed(event))
+                    await deltas.put(choice.feed(event))
         except Exception as error:
-            await pieces.put(error)
+            await deltas.put(error)
 
     tasks = [asyncio.create_task(run(index)) for index in range(n * len(prompts))]
     num_left = len(tasks)
     try:
         while num_left:
-            piece = await pieces.get()
-            if isinstance(piece, Exception):
-                raise _refusal(piece) from piece
-            num_left -= piece.finish_reason is not None
-            yield piece
+            delta = await deltas.get()
+            if isinstance(delta, Exception):
+                raise _refusal(delta) from delta
+            num_left -= delta.finish_reason is not None
+            yield delta
     finally:
         for task in tasks:
             task.cancel()

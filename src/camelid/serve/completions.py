@@ -8,7 +8,7 @@ from typing import Any
 
 from camelid.core import ModelInput, Usage
 from camelid.serve.api_error import ApiError
-from camelid.serve.choices import Piece, logprob_json, new_id, run_choices, usage_json
+from camelid.serve.choices import Delta, logprob_json, new_id, run_choices, usage_json
 from camelid.serve.from_wire import read_sampling
 from camelid.serve.served_model import ServedModel
 from camelid.serve.wire import CompletionRequest
@@ -43,21 +43,21 @@ class TextAnswer:
             inputs.append(ModelInput.of_text(ids))
         return inputs
 
-    def pieces(self) -> AsyncGenerator[Piece]:
+    def deltas(self) -> AsyncGenerator[Delta]:
         """Starts it."""
         return run_choices(self._model, self._prompts, self._sampling, self._request.n)
 
-    async def whole(self, pieces: AsyncGenerator[Piece]) -> dict[str, Any]:
+    async def whole(self, deltas: AsyncGenerator[Delta]) -> dict[str, Any]:
         """`text_completion`"""
         count = len(self._prompts) * self._request.n
         texts, reasons, usages = [""] * count, [""] * count, [Usage(0, 0)] * count
         logprobs = [_Logprobs() for _ in range(count)]
-        async for piece in pieces:
-            if entry := logprob_json(piece.event, self._model.chat_format.tokenizer):
-                logprobs[piece.index].add(entry)
-            texts[piece.index] += piece.text
-            if piece.finish_reason is not None and piece.usage is not None:
-                reasons[piece.index], usages[piece.index] = piece.finish_reason, piece.usage
+        async for delta in deltas:
+            if entry := logprob_json(delta.event, self._model.chat_format.tokenizer):
+                logprobs[delta.index].add(entry)
+            texts[delta.index] += delta.text
+            if delta.finish_reason is not None and delta.usage is not None:
+                reasons[delta.index], usages[delta.index] = delta.finish_reason, delta.usage
         choices = [
             {
                 "index": index,
@@ -69,21 +69,21 @@ class TextAnswer:
         ]
         return {**self._frame, "choices": choices, "usage": self._usage(usages)}
 
-    async def chunks(self, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[dict[str, Any]]:
-        """The same in pieces."""
+    async def chunks(self, deltas: AsyncGenerator[Delta]) -> AsyncGenerator[dict[str, Any]]:
+        """The same in deltas."""
         options = self._request.stream_options
         usages = [Usage(0, 0)] * (len(self._prompts) * self._request.n)
         offsets = [_Logprobs() for _ in usages]
-        async for piece in pieces:
+        async for delta in deltas:
             logprobs = None
-            if entry := logprob_json(piece.event, self._model.chat_format.tokenizer):
-                offsets[piece.index].add(entry)
-                logprobs = offsets[piece.index].last_json()
+            if entry := logprob_json(delta.event, self._model.chat_format.tokenizer):
+                offsets[delta.index].add(entry)
+                logprobs = offsets[delta.index].last_json()
             choice = {
-                "index": piece.index, "text": piece.text, "logprobs": logprobs, "finish_reason": piece.finish_reason
+                "index": delta.index, "text": delta.text, "logprobs": logprobs, "finish_reason": delta.finish_reason
             }  # fmt: skip
-            if piece.finish_reason is not None and piece.usage is not None:
-                usages[piece.index] = piece.usage
+            if delta.finish_reason is not None and delta.usage is not None:
+                usages[delta.index] = delta.usage
             yield {**self._frame, "choices": [choice]}
         if options is not None and options.include_usage:
             yield {**self._frame, "choices": [], "usage": self._usage(usages)}

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from camelid.infer.request import EngineStats
-from camelid.serve.choices import Piece
+from camelid.serve.choices import Delta
 from camelid.serve.served_model import AnyEngine
 
 __all__ = ["Metrics"]
@@ -56,19 +56,19 @@ class Metrics:
             "camelid_time_between_tokens_seconds", "Of one choice", buckets=SECONDS, registry=self._registry
         )
 
-    async def timed(self, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:
-        """The same pieces; their times are noted."""
+    async def timed(self, deltas: AsyncGenerator[Delta]) -> AsyncGenerator[Delta]:
+        """The same deltas; their times are noted."""
         before: dict[int, float] = {}
         began = time.perf_counter()
-        async with aclosing(pieces):
-            async for piece in pieces:
+        async with aclosing(deltas):
+            async for delta in deltas:
                 now = time.perf_counter()
-                if piece.index in before:
-                    self._between.observe(now - before[piece.index])
+                if delta.index in before:
+                    self._between.observe(now - before[delta.index])
                 else:
                     self._first.observe(now - began)
-                before[piece.index] = now
-                yield piece
+                before[delta.index] = now
+                yield delta
 
     def text(self) -> bytes:
         """In Prometheus' format."""

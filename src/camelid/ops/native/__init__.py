@@ -4,8 +4,16 @@ In: CPU tensors. Out: tensors. Must not know: configs, modules.
 """
 
 from camelid.ops.native.library import missing_because, native_paths
+from camelid.ops.native.panels import (
+    LANES,
+    PAGE_SIZE,
+    PackedMatrix,
+    PackedSwiglu,
+    Pages,
+    empty_pages,
+    to_panels,
+)
 from camelid.ops.native.step import DecoderStep, LayerWeights, ModelShape, Run
-from camelid.ops.native.tiles import LANES, PAGE_SIZE, Pages, TiledMatrix, TiledSwiglu, empty_pages, to_tiles
 
 __all__ = [
     "LANES",
@@ -13,12 +21,12 @@ __all__ = [
     "DecoderStep",
     "LayerWeights",
     "ModelShape",
+    "PackedMatrix",
+    "PackedSwiglu",
     "Pages",
     "Run",
-    "TiledMatrix",
-    "TiledSwiglu",
     "empty_pages",
     "missing_because",
     "native_paths",
-    "to_tiles",
+    "to_panels",
 ]

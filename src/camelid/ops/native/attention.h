@@ -4,7 +4,7 @@
 // whose length depends on nothing but the number of keys, and split by split.
 #pragma once
 #include "kernels.h"
-#include "tiles.h"
+#include "panels.h"
 
 #include <cmath>
 
@@ -83,7 +83,7 @@ inline void prepare_head(const Attention& a, float* head, int64_t row, const flo
   }
 }
 
-// Writes a row's key and value among the tiles of their pages.
+// Writes a row's key and value among the panels of their pages.
 inline void store_new(const Attention& a, const Run& run, int64_t row, int64_t kv_head, float* scratch) {
   const int64_t size = a.size(), key = a.num_keys(run, row) - 1, slot = key % kPageSize;
   const int64_t page = a.page(run, key, kv_head);
@@ -126,16 +126,16 @@ inline float weigh(const float* scores, int64_t num_keys, float scale, bf16* wei
   return shrink;
 }
 
-// Up to kTileRows queries over one page, of which each sees its own number of keys (perhaps none).
+// Up to kPanelRows queries over one page, of which each sees its own number of keys (perhaps none).
 inline void attend_page(const Attention& a, int64_t page, const bf16* queries, const int64_t* visible, int64_t count,
                         float* sums) {
-  const int64_t size = a.size(), stride = a.sum_size(), tile = kPageSize * kLanes;
+  const int64_t size = a.size(), stride = a.sum_size(), panel = kPageSize * kLanes;
   const float scale = 1.0f / std::sqrt(static_cast<float>(size));
   int64_t most = 0;
   for (int64_t g = 0; g < count; ++g) most = larger(most, visible[g]);
   if (!most) return;
-  float scores[kTileRows * kPageSize], products[kTileRows * 2 * kLanes], shrink[kTileRows];
-  bf16 weights[kTileRows * kPageSize];
+  float scores[kPanelRows * kPageSize], products[kPanelRows * 2 * kLanes], shrink[kPanelRows];
+  bf16 weights[kPanelRows * kPageSize];
   for (int64_t first = 0; first < most; first += 2 * kLanes)  // what lies behind the last key is not looked at
     multiply_rows<2>(count, a.layer.keys + page + first * size, size * kLanes, queries, size, size, scores + first,
                      kPageSize);
@@ -151,9 +151,9 @@ inline void attend_page(const Attention& a, int64_t page, const bf16* queries, c
   for (int64_t d = 0; d < size; d += 2 * kLanes) {
     const bf16* values = a.layer.values + page + d * kPageSize;
     if (size - d > kLanes)
-      multiply_rows<2>(count, values, tile, weights, width, kPageSize, products, 2 * kLanes);
+      multiply_rows<2>(count, values, panel, weights, width, kPageSize, products, 2 * kLanes);
     else
-      multiply_rows<1>(count, values, tile, weights, width, kPageSize, products, 2 * kLanes);
+      multiply_rows<1>(count, values, panel, weights, width, kPageSize, products, 2 * kLanes);
     for (int64_t g = 0; g < count; ++g)
       for (int64_t i = 0; i < smaller(size - d, 2 * kLanes); ++i) {
         float& sum = sums[g * stride + d + i];
@@ -188,11 +188,11 @@ inline void attend_split(const Attention& a, const Scratch& scratch, const Run& 
     prepare_head(a, scratch.head, row, a.head(row, kv_head * group + g), true, scratch.queries + g * size);
     clear(scratch.sums + g * a.sum_size(), size);
   }
-  int64_t visible[kTileRows];
+  int64_t visible[kPanelRows];
   for (int64_t key = begin; key < end; key += kPageSize)
-    for (int64_t g = 0; g < group; g += kTileRows) {
+    for (int64_t g = 0; g < group; g += kPanelRows) {
       for (int64_t& count : visible) count = smaller(end - key, kPageSize);
-      attend_page(a, a.page(run, key, kv_head), scratch.queries + g * size, visible, smaller(group - g, kTileRows),
+      attend_page(a, a.page(run, key, kv_head), scratch.queries + g * size, visible, smaller(group - g, kPanelRows),
                   scratch.sums + g * a.sum_size());
     }
   for (int64_t g = 0; g < group; ++g)
@@ -219,9 +219,9 @@ inline void attend_rows(const Attention& a, const Scratch& scratch, const Run& r
   }
   const int64_t last = a.num_keys(run, first_row + rows - 1);
   for (int64_t key = 0; key < last; key += kPageSize) {
-    for (int64_t q = 0; q < queries; q += kTileRows) {
-      const int64_t count = smaller(queries - q, kTileRows);
-      int64_t visible[kTileRows];
+    for (int64_t q = 0; q < queries; q += kPanelRows) {
+      const int64_t count = smaller(queries - q, kPanelRows);
+      int64_t visible[kPanelRows];
       for (int64_t g = 0; g < count; ++g) {
         const int64_t left = a.num_keys(run, first_row + (q + g) / group) - key;
         visible[g] = left < 0 ? 0 : smaller(left, kPageSize);

@@ -4,13 +4,13 @@
 #pragma once
 #include "numbers.h"
 
-constexpr int64_t kPageSize = 64;  // positions; PAGE_SIZE in tiles.py
+constexpr int64_t kPageSize = 64;  // positions; PAGE_SIZE in panels.py
 
 #define CAMELID_JOIN_(name, path) name##_##path
 #define CAMELID_JOIN(name, path) CAMELID_JOIN_(name, path)
 #define CAMELID_NAME(name) CAMELID_JOIN(name, CAMELID_PATH)
 
-// Matrices are in tiles (tiles.h), given here as [out, in]; in `gate_up` tiles of gate and up take turns.
+// Matrices are in panels (panels.h), given here as [out, in]; in `gate_up` panels of gate and up take turns.
 struct Layer {
   const bf16* input_norm;       // [hidden]
   const bf16* qkv;              // [(heads + 2 kv_heads) head_dim, hidden]
@@ -22,8 +22,8 @@ struct Layer {
   const float* selection_bias;  // [experts]
   const bf16* const* gate_up;   // of each expert [2 ffn, hidden]
   const bf16* const* down;      // of each expert [hidden, ffn]
-  bf16* keys;                   // [pages, kv_heads, kPageSize / 16, head_dim / 2, 16, 2]: tiles of positions
-  bf16* values;                 // [pages, kv_heads, head_dim / 16, kPageSize / 2, 16, 2]: tiles of features
+  bf16* keys;                   // [pages, kv_heads, kPageSize / 16, head_dim / 2, 16, 2]: panels of positions
+  bf16* values;                 // [pages, kv_heads, head_dim / 16, kPageSize / 2, 16, 2]: panels of features
   int64_t shared_ffn, ffn, num_experts, is_chunked, use_qk_norm;
 };
 

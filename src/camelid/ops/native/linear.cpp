@@ -1,9 +1,9 @@
-// A tiled matrix times any number of rows, for what is not a step of the decoder.
+// A packed matrix times any number of rows, for what is not a step of the decoder.
 //
 // Compiled once for each instruction set, as CAMELID_PATH.
 
 #include "kernels.h"
-#include "tiles.h"
+#include "panels.h"
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -36,7 +36,7 @@ void CAMELID_NAME(linear)(const bf16* matrix, const bf16* x, bf16* out, int64_t 
   });
 }
 
-// out [rows, ffn] = silu(gate) · up, where the matrix has tiles of gate and up in turn.
+// out [rows, ffn] = silu(gate) · up, where the matrix has panels of gate and up in turn.
 void CAMELID_NAME(swiglu)(const bf16* matrix, const bf16* x, bf16* out, int64_t rows, int64_t width, int64_t ffn,
                           int num_threads) {
   in_parallel(num_threads, [&](int thread, int threads) {

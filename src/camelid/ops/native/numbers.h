@@ -11,7 +11,7 @@ using bf16 = uint16_t;
 
 namespace {
 
-constexpr int kLanes = 16;  // outputs of a tile: one AVX-512 register of sums
+constexpr int kLanes = 16;  // outputs of a panel: one AVX-512 register of sums
 
 inline float bits_to_float(uint32_t bits) {
   float result;

@@ -12,7 +12,7 @@ from jaxtyping import BFloat16, Float, Int
 from torch import Tensor
 
 from camelid.ops.native.library import best_path, native_library
-from camelid.ops.native.tiles import Pages, TiledMatrix, TiledSwiglu
+from camelid.ops.native.panels import PackedMatrix, PackedSwiglu, Pages
 
 __all__ = ["DecoderStep", "LayerWeights", "ModelShape", "Run"]
 
@@ -22,15 +22,15 @@ class LayerWeights:
     """One layer. A dense layer has its feed-forward matrices as the shared ones, and neither router nor experts."""
 
     input_norm: BFloat16[Tensor, "hidden"]
-    qkv: TiledMatrix
-    o: TiledMatrix
+    qkv: PackedMatrix
+    o: PackedMatrix
     post_norm: BFloat16[Tensor, "hidden"]
-    shared_gate_up: TiledSwiglu
-    shared_down: TiledMatrix
-    router: TiledMatrix | None
+    shared_gate_up: PackedSwiglu
+    shared_down: PackedMatrix
+    router: PackedMatrix | None
     selection_bias: Float[Tensor, "experts"] | None
-    gate_up: tuple[TiledSwiglu, ...]
-    down: tuple[TiledMatrix, ...]
+    gate_up: tuple[PackedSwiglu, ...]
+    down: tuple[PackedMatrix, ...]
     keys: Pages
     values: Pages
     is_chunked: bool
@@ -109,7 +109,7 @@ class DecoderStep:
         shape: ModelShape,
         layers: Sequence[LayerWeights],
         final_norm: BFloat16[Tensor, "hidden"] | None = None,
-        head: TiledMatrix | None = None,
+        head: PackedMatrix | None = None,
         instructions: str | None = None,
     ) -> None:
         self._library, self._path = native_library(), best_path(instructions)
@@ -171,13 +171,13 @@ class DecoderStep:
         return logits, routed
 
 
-def _address(what: Tensor | TiledMatrix | TiledSwiglu | None) -> int | None:
+def _address(what: Tensor | PackedMatrix | PackedSwiglu | None) -> int | None:
     if what is None:
         return None
-    tensor = what if isinstance(what, Tensor) else what.tiles
+    tensor = what if isinstance(what, Tensor) else what.panels
     assert tensor.is_contiguous() and tensor.device.type == "cpu", (tensor.stride(), tensor.device)
     return tensor.data_ptr()
 
 
-def _addresses(all_of: Sequence[Tensor | TiledMatrix | TiledSwiglu]) -> ctypes.Array[ctypes.c_void_p]:
+def _addresses(all_of: Sequence[Tensor | PackedMatrix | PackedSwiglu]) -> ctypes.Array[ctypes.c_void_p]:
     return (ctypes.c_void_p * len(all_of))(*map(_address, all_of))
