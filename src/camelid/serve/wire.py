@@ -18,16 +18,22 @@ class Wire(BaseModel):
 
 
 class Url(Wire):
+    """A data URL."""
+
     url: str
     detail: Literal["auto"] | None = None  # low and high would mean other pixels than training saw
 
 
 class TextContent(Wire):
+    """Text of a turn."""
+
     type: Literal["text"]
     text: str
 
 
 class ImageContent(Wire):
+    """A picture, where it stands in the turn."""
+
     type: Literal["image_url"]
     image_url: Url
 
@@ -43,11 +49,15 @@ ContentPart = Annotated[TextContent | ImageContent | VideoContent, Field(discrim
 
 
 class WireFunction(Wire):
+    """Name and JSON arguments of a call."""
+
     name: str
     arguments: str
 
 
 class WireCall(Wire):
+    """A call that the assistant made."""
+
     id: str
     type: Literal["function"]
     function: WireFunction
@@ -63,6 +73,8 @@ class WireMessage(Wire):
 
 
 class FunctionDefinition(Wire):
+    """A function and the JSON schema of its arguments."""
+
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
@@ -76,6 +88,8 @@ class WireTool(Wire):
 
 
 class StreamOptions(Wire):
+    """Whether a last chunk carries the usage."""
+
     include_usage: bool = False
 
 
