@@ -87,7 +87,7 @@ def test_generate_reads_messages_and_prints_json(
         ("not json", ["generate"], "no JSON messages"),
         ('[{"role": "robot", "content": "hi"}]', ["generate"], "0.role"),
         ("", ["generate", "--image", "a.png"], "need a question"),
-        ("", ["generate", "hi", "--temperature", "-1"], "temperature must not be negative"),
+        ("", ["generate", "hi", "--temperature", "-1"], "temperature must be a number that is not negative"),
         ("", ["eval", "--kinds", "riddles"], "no kind of problem 'riddles'"),
         ("", ["data", "fetch", "moon"], "moon"),
         ("", ["pretrain", "no-such-recipe"], "no-such-recipe"),
