@@ -80,20 +80,21 @@ def our_steps() -> Callable[[], float]:
     _fill(layer)
     pack_for_decoding(layer)
     kv = PagedKV(text, {"chunked": 16, "global": 0})
-    shape = ModelShape(text.num_attention_heads, text.attention_chunk_size, 1, text.rms_norm_eps)
-    step = DecoderStep(shape, [layer_weights(layer, kv.keys[0], kv.values[0])])
-    geometry, table = Geometry(text), PageTable(kv)
+    turns = torch.view_as_real(Geometry(text).at(torch.arange(text.attention_chunk_size))[0]).flatten(1)
+    shape = ModelShape(text.num_attention_heads, 1, text.rms_norm_eps, turns)
+    step = DecoderStep(shape, [layer_weights(layer, kv.layers[0])])
+    table = PageTable(kv)
     for page in range(16):
         table.append("chunked", page)
 
     def steps() -> float:
         total = 0.0
         for index in range(STEPS):
-            turns = torch.view_as_real(geometry.at(torch.tensor([table.length]))[0]).flatten(1)
-            run = Run(table.length, 1, table.pages("chunked"), table.pages("global"))
-            step(x := token(index).float(), [run], turns, torch.ones(1), torch.empty(0, dtype=torch.int64))
+            hidden = step(
+                [Run(table.length, token(index), table.pages("chunked"), table.pages("global"))], []
+            ).hidden
             table.length += 1
-            total += float(x.square().mean())
+            total += float(hidden.square().mean())
         return total
 
     return steps
