@@ -103,7 +103,8 @@ def to_panels(matrix: BFloat16[Tensor, "out in"]) -> BFloat16[Tensor, "panels pa
     """Panels of sixteen outputs, the last filled up with zeros."""
     width = matrix.shape[1]
     assert width % 2 == 0, width
-    return _by_sixteen(matrix).unflatten(2, (-1, 2)).transpose(1, 2).contiguous()
+    panels: Tensor = _by_sixteen(matrix).unflatten(2, (-1, 2)).transpose(1, 2).contiguous()
+    return panels
 
 
 def integer_panels(matrix: QuantizedMatrix) -> UInt8[Tensor, "panels blocks bytes"]:
@@ -123,7 +124,8 @@ def integer_panels(matrix: QuantizedMatrix) -> UInt8[Tensor, "panels blocks byte
 
 
 def _by_sixteen(matrix: Shaped[Tensor, "out in"]) -> Shaped[Tensor, "panels 16 in"]:
-    return F.pad(matrix, (0, 0, 0, -matrix.shape[0] % LANES)).unflatten(0, (-1, LANES))
+    panels: Tensor = F.pad(matrix, (0, 0, 0, -matrix.shape[0] % LANES)).unflatten(0, (-1, LANES))
+    return panels
 
 
 def _in_huge_pages(*shape: int, like: Tensor) -> Tensor:

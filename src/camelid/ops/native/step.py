@@ -147,20 +147,19 @@ class DecoderStep:
         )  # fmt: skip
 
     def _layer(self, layer: LayerWeights) -> _Layer:
-        fields = [self._field(name, getattr(layer, name)) for name in _FIELDS.split()]
-        pages = [_address(getattr(layer.pages, name)) for name in _PAGES.split()]
+        fields = {name: self._field(getattr(layer, name)) for name in _FIELDS.split()}
+        pages = {name: _address(getattr(layer.pages, name)) for name in _PAGES.split()}
         ffn = layer.gate_up[0].height if layer.gate_up else 0
         sizes = (layer.shared_gate_up.height, ffn, len(layer.down), layer.is_chunked, layer.use_qk_norm)
-        return _Layer(*fields, *pages, *sizes)
+        given = {name: value for name, value in (fields | pages).items() if value is not None}
+        return _Layer(**given, **dict(zip(_SIZES.split(), sizes, strict=True)))
 
-    def _field(self, name: str, value: Tensor | PackedMatrix | tuple[PackedMatrix, ...] | None) -> Any:
+    def _field(self, value: Tensor | PackedMatrix | tuple[PackedMatrix, ...] | None) -> Any:
         if isinstance(value, tuple):
             structs = (MatrixStruct * len(value))(*map(MatrixStruct.of, value))
             self._keep.append(structs)
             return ctypes.cast(structs, ctypes.c_void_p)
-        if name in _MATRICES:
-            return MatrixStruct.of(value)
-        return _address(value)
+        return MatrixStruct.of(value) if isinstance(value, PackedMatrix) else _address(value)
 
     def __call__(self, runs: Sequence[Run], logit_rows: Sequence[int]) -> StepOutput:
         """Logits of the rows wanted, counted over all runs. New keys and values go into the sequences' pages."""
