@@ -70,21 +70,31 @@ struct Scratch {
 struct Page {
   const bf16 *keys, *values;
   const float *key_scales, *value_scales;  // null: all one
+  int64_t ahead;                           // where the next page lies, from here; 0 for the last
 };
 
-inline void widen_bytes(const int8_t* from, int64_t count, bf16* to) {  // whole numbers up to 127 are exact
-  for (int64_t i = 0; i < count; ++i) to[i] = narrow(static_cast<float>(from[i]));
+// Whole numbers up to 127 are exact in bf16.
+inline void widen_bytes(const int8_t* from, int64_t count, int64_t ahead, bf16* to) {
+  for (int64_t line = 0; line < count; line += 64) {
+    __builtin_prefetch(from + line + ahead, 0, 2);
+    for (int64_t i = line; i < line + 64; ++i) to[i] = float_to_bits(static_cast<float>(from[i])) >> 16;
+  }
 }
 
-inline Page load_page(const Attention& a, const Scratch& scratch, int64_t page, int64_t num_keys) {
-  const int64_t size = a.size(), start = page * kPageSize * size;
+// Pages lie anywhere: the next is called for while this one is worked on.
+inline Page load_page(const Attention& a, const Scratch& scratch, const Run& run, int64_t key, int64_t end,
+                      int64_t kv_head) {
+  const int64_t number = a.page(run, key, kv_head), page_size = kPageSize * a.size(), start = number * page_size;
+  const int64_t ahead = key + kPageSize < end ? a.page(run, key + kPageSize, kv_head) * page_size - start : 0;
   if (!a.is_int8())
-    return {static_cast<bf16*>(a.layer.keys) + start, static_cast<bf16*>(a.layer.values) + start, nullptr, nullptr};
-  const int64_t lanes = smaller((num_keys + 2 * kLanes - 1) / (2 * kLanes) * 2 * kLanes, kPageSize);
-  widen_bytes(static_cast<int8_t*>(a.layer.keys) + start, lanes * size, scratch.keys);
-  for (int64_t panel = 0; panel < size * kPageSize; panel += kPageSize * kLanes)
-    widen_bytes(static_cast<int8_t*>(a.layer.values) + start + panel, lanes * kLanes, scratch.values + panel);
-  return {scratch.keys, scratch.values, a.layer.key_scales + page * kPageSize, a.layer.value_scales + page * kPageSize};
+    return {static_cast<bf16*>(a.layer.keys) + start, static_cast<bf16*>(a.layer.values) + start, nullptr, nullptr,
+            ahead};
+  const int64_t lanes = smaller((end - key + 2 * kLanes - 1) / (2 * kLanes) * 2 * kLanes, kPageSize);
+  widen_bytes(static_cast<int8_t*>(a.layer.keys) + start, lanes * a.size(), ahead, scratch.keys);
+  for (int64_t panel = 0; panel < page_size; panel += kPageSize * kLanes)
+    widen_bytes(static_cast<int8_t*>(a.layer.values) + start + panel, lanes * kLanes, ahead, scratch.values + panel);
+  return {scratch.keys, scratch.values, a.layer.key_scales + number * kPageSize,
+          a.layer.value_scales + number * kPageSize, 0};
 }
 
 // Turns pairs, norms, scales: one head's query or key as attention meets it.
@@ -160,7 +170,7 @@ inline float weigh(const Page& page, float* scores, int64_t num_keys, float scal
   for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = -INFINITY;
   for (int64_t j = 0; j < kPageSize; j += kLanes)
     for (int lane = 0; lane < kLanes; ++lane) {
-      const float score = j + lane < num_keys ? scores[j + lane] * scale : -INFINITY;
+      const float value = scores[j + lane] * scale, score = j + lane < num_keys ? value : -INFINITY;
       scaled[j + lane] = score;
       lanes[lane] = score > lanes[lane] ? score : lanes[lane];
     }
@@ -169,7 +179,7 @@ inline float weigh(const Page& page, float* scores, int64_t num_keys, float scal
   for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = 0;
   for (int64_t j = 0; j < kPageSize; j += kLanes)
     for (int lane = 0; lane < kLanes; ++lane) {
-      const float weight = j + lane < num_keys ? exp_fast(scaled[j + lane] - largest) : 0.0f;
+      const float value = exp_fast(scaled[j + lane] - largest), weight = j + lane < num_keys ? value : 0.0f;
       scaled[j + lane] = weight;
       lanes[lane] += weight;
     }
@@ -190,11 +200,11 @@ inline void attend_page(const Attention& a, const Page& page, const bf16* querie
   int64_t most = 0;
   for (int64_t g = 0; g < count; ++g) most = larger(most, visible[g]);
   if (!most) return;
-  float scores[kPanelRows * kPageSize], products[kPanelRows * 2 * kLanes], shrink[kPanelRows];
+  float scores[kPanelRows * kPageSize] = {}, products[kPanelRows * 2 * kLanes], shrink[kPanelRows];
   bf16 weights[kPanelRows * kPageSize];
   for (int64_t first = 0; first < most; first += 2 * kLanes)  // what lies behind the last key is not looked at
-    multiply_rows<2>(count, page.keys + first * size, size * kLanes, queries, size, size, scores + first,
-                     kPageSize);
+    multiply_rows<2, true>(count, page.keys + first * size, size * kLanes, queries, size, size, scores + first, kPageSize,
+                           page.ahead);
   for (int64_t g = 0; g < count; ++g) {
     float* sum = sums + g * stride;
     shrink[g] = 1.0f;
@@ -208,9 +218,9 @@ inline void attend_page(const Attention& a, const Page& page, const bf16* querie
   for (int64_t d = 0; d < size; d += 2 * kLanes) {
     const bf16* values = page.values + d * kPageSize;
     if (size - d > kLanes)
-      multiply_rows<2>(count, values, panel, weights, width, kPageSize, products, 2 * kLanes);
+      multiply_rows<2, true>(count, values, panel, weights, width, kPageSize, products, 2 * kLanes, page.ahead);
     else
-      multiply_rows<1>(count, values, panel, weights, width, kPageSize, products, 2 * kLanes);
+      multiply_rows<1, true>(count, values, panel, weights, width, kPageSize, products, 2 * kLanes, page.ahead);
     for (int64_t g = 0; g < count; ++g)
       for (int64_t i = 0; i < smaller(size - d, 2 * kLanes); ++i) {
         float& sum = sums[g * stride + d + i];
@@ -247,7 +257,7 @@ inline void attend_split(const Attention& a, const Scratch& scratch, const Run& 
   }
   int64_t visible[kPanelRows];
   for (int64_t key = begin; key < end; key += kPageSize) {
-    const Page page = load_page(a, scratch, a.page(run, key, kv_head), end - key);
+    const Page page = load_page(a, scratch, run, key, end, kv_head);
     for (int64_t& count : visible) count = smaller(end - key, kPageSize);
     for (int64_t g = 0; g < group; g += kPanelRows)
       attend_page(a, page, scratch.queries + g * size, visible, smaller(group - g, kPanelRows),
@@ -277,7 +287,7 @@ inline void attend_rows(const Attention& a, const Scratch& scratch, const Run& r
   }
   const int64_t last = a.num_keys(run, first_row + rows - 1);
   for (int64_t key = 0; key < last; key += kPageSize) {
-    const Page page = load_page(a, scratch, a.page(run, key, kv_head), last - key);
+    const Page page = load_page(a, scratch, run, key, last, kv_head);
     for (int64_t q = 0; q < queries; q += kPanelRows) {
       const int64_t count = smaller(queries - q, kPanelRows);
       int64_t visible[kPanelRows];

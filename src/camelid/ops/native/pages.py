@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Float32, Int, Shaped
 from torch import Tensor
 
+from camelid.ops.native.library import empty_in_huge_pages
 from camelid.ops.native.panels import LANES
 
 __all__ = ["PAGE_SIZE", "LayerPages", "bytes_per_position"]
@@ -32,8 +33,8 @@ class LayerPages:
         """`dtype`: int8, or what keys and values are computed in."""
         assert head_dim % LANES == 0, head_dim
         front = num_pages, kv_heads
-        keys = torch.empty(*front, PAGE_SIZE // LANES, head_dim // 2, LANES, 2, dtype=dtype)
-        values = torch.empty(*front, head_dim // LANES, PAGE_SIZE // 2, LANES, 2, dtype=dtype)
+        keys = empty_in_huge_pages((*front, PAGE_SIZE // LANES, head_dim // 2, LANES, 2), dtype)
+        values = empty_in_huge_pages((*front, head_dim // LANES, PAGE_SIZE // 2, LANES, 2), dtype)
         if dtype != torch.int8:
             return cls(keys, values)
         return cls(keys, values, torch.empty(*front, PAGE_SIZE), torch.empty(*front, PAGE_SIZE))

@@ -13,9 +13,11 @@ namespace {
 constexpr int kPanelRows = 6;  // rows of x that meet two panels at once: their sums fill the registers
 
 // sums [R, T, 16], rows `sum_stride` apart, of R rows of x, `stride` apart, with T panels, `panel` apart.
-template <int R, int T>
+// kExpects: what lies `ahead` of the panels is read next, and is not where a processor would look for it.
+template <int R, int T, bool kExpects = false>
 inline __attribute__((always_inline)) void multiply(const bf16* panels, int64_t panel, const bf16* x, int64_t width,
-                                                    int64_t stride, float* sums, int64_t sum_stride) {
+                                                    int64_t stride, float* sums, int64_t sum_stride,
+                                                    int64_t ahead = 0) {
   const int64_t pairs = width / 2;
 #if defined(__AVX512BF16__)
   // Two sums for each output, added at the end: one row alone would wait for its sums. The same for any number of
@@ -27,6 +29,8 @@ inline __attribute__((always_inline)) void multiply(const bf16* panels, int64_t 
       for (int t = 0; t < T; ++t) sum[u][r][t] = _mm512_setzero_ps();
   auto add = [&](int64_t pair, int u) __attribute__((always_inline)) {
     __m512bh weights[T];
+    if (kExpects)
+      for (int t = 0; t < T; ++t) __builtin_prefetch(panels + t * panel + pair * 2 * kLanes + ahead, 0, 2);
     for (int t = 0; t < T; ++t) weights[t] = (__m512bh)_mm512_loadu_si512(panels + t * panel + pair * 2 * kLanes);
     for (int r = 0; r < R; ++r) {
       int32_t both;
@@ -62,16 +66,16 @@ inline __attribute__((always_inline)) void multiply(const bf16* panels, int64_t 
 }
 
 // The same for up to kPanelRows rows.
-template <int T>
+template <int T, bool kExpects = false>
 inline void multiply_rows(int64_t rows, const bf16* panels, int64_t panel, const bf16* x, int64_t width, int64_t stride,
-                          float* sums, int64_t sum_stride) {
+                          float* sums, int64_t sum_stride, int64_t ahead = 0) {
   switch (rows) {
-    case 1: return multiply<1, T>(panels, panel, x, width, stride, sums, sum_stride);
-    case 2: return multiply<2, T>(panels, panel, x, width, stride, sums, sum_stride);
-    case 3: return multiply<3, T>(panels, panel, x, width, stride, sums, sum_stride);
-    case 4: return multiply<4, T>(panels, panel, x, width, stride, sums, sum_stride);
-    case 5: return multiply<5, T>(panels, panel, x, width, stride, sums, sum_stride);
-    default: return multiply<6, T>(panels, panel, x, width, stride, sums, sum_stride);
+    case 1: return multiply<1, T, kExpects>(panels, panel, x, width, stride, sums, sum_stride, ahead);
+    case 2: return multiply<2, T, kExpects>(panels, panel, x, width, stride, sums, sum_stride, ahead);
+    case 3: return multiply<3, T, kExpects>(panels, panel, x, width, stride, sums, sum_stride, ahead);
+    case 4: return multiply<4, T, kExpects>(panels, panel, x, width, stride, sums, sum_stride, ahead);
+    case 5: return multiply<5, T, kExpects>(panels, panel, x, width, stride, sums, sum_stride, ahead);
+    default: return multiply<6, T, kExpects>(panels, panel, x, width, stride, sums, sum_stride, ahead);
   }
 }
 

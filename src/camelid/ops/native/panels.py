@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import BFloat16, Shaped, UInt8
 from torch import Tensor
 
-from camelid.ops.native.library import best_path, native_library
+from camelid.ops.native.library import best_path, empty_in_huge_pages, native_library
 from camelid.ops.quantization import GROUP_SIZE, Bits, QuantizedMatrix
 
 __all__ = [
@@ -42,7 +42,8 @@ class PackedMatrix:
             integer_panels(matrix) if isinstance(matrix, QuantizedMatrix) else to_panels(matrix)
             for matrix in matrices
         ]
-        self.panels = _in_huge_pages(len(matrices) * panels[0].shape[0], *panels[0].shape[1:], like=panels[0])
+        shape = len(matrices) * panels[0].shape[0], *panels[0].shape[1:]
+        self.panels = empty_in_huge_pages(shape, panels[0].dtype)
         for index, part in enumerate(panels):
             self.panels[index :: len(matrices)] = part
 
@@ -125,11 +126,4 @@ def integer_panels(matrix: QuantizedMatrix) -> UInt8[Tensor, "panels blocks byte
 
 def _by_sixteen(matrix: Shaped[Tensor, "out in"]) -> Shaped[Tensor, "panels 16 in"]:
     panels: Tensor = F.pad(matrix, (0, 0, 0, -matrix.shape[0] % LANES)).unflatten(0, (-1, LANES))
-    return panels
-
-
-def _in_huge_pages(*shape: int, like: Tensor) -> Tensor:
-    panels = like.new_empty(shape)
-    if library := native_library():
-        library.camelid_advise(ctypes.c_void_p(panels.data_ptr()), ctypes.c_int64(panels.nbytes))
     return panels

@@ -276,7 +276,9 @@ struct Sizes {
 void CAMELID_NAME(advance)(const Model& model, const Step& step, int num_threads) {
   const Sizes n(model, step);
   // What is done within a few microseconds is not worth waking other threads for.
-  if (n.rows * n.hidden * (n.qkv + n.attended + 3 * (n.shared_ffn + n.ffn)) < kSerialProducts) num_threads = 1;
+  int64_t products = n.rows * n.hidden * (n.qkv + n.attended + 3 * (n.shared_ffn + n.ffn));
+  for (int64_t i = 0; i < step.num_runs; ++i) products += step.runs[i].rows * step.runs[i].position * n.attended;
+  if (products < kSerialProducts) num_threads = 1;
   using W = Workspace;
   const int64_t sum = model.head_dim + 2, num_partials = n.rows * model.heads * n.splits * sum;
   W common(W::size_of<float>(n.rows) + W::size_of<float>(n.rows * n.qkv) + W::size_of<float>(num_partials) + W::size_of<bf16>(n.rows * n.attended) +
