@@ -93,16 +93,22 @@ class Quantized {
     for (int64_t block = 0; block < blocks_; ++block)
       for (int half = 0; half < 2; ++half) {
         const int64_t group = first * 2 * blocks_ + 2 * block + half;
-        __m512i dots[R][T];
+        // A row alone would wait for its sums: it has two.
+        constexpr int kSums = R == 1 ? 2 : 1;
+        __m512i dots[kSums][R][T];
         for (int r = 0; r < R; ++r)
-          for (int t = 0; t < T; ++t) dots[r][t] = _mm512_set1_epi32(offsets_[group + r * 2 * blocks_]);
+          for (int t = 0; t < T; ++t) {
+            dots[kSums - 1][r][t] = _mm512_setzero_si512();
+            dots[0][r][t] = _mm512_set1_epi32(offsets_[group + r * 2 * blocks_]);
+          }
         const char* values = panels + block * kBlockBytes + kScaleBytes + half * kGroupBytes;
         auto add = [&](int quad, const __m512i* weights) __attribute__((always_inline)) {
           for (int r = 0; r < R; ++r) {
             int32_t four;
             std::memcpy(&four, values_ + (group + r * 2 * blocks_) * kGroup + 4 * quad, sizeof four);
             const __m512i value = _mm512_set1_epi32(four);
-            for (int t = 0; t < T; ++t) dots[r][t] = _mm512_dpbusd_epi32(dots[r][t], weights[t], value);
+            __m512i* sums_of = dots[quad % 2 * (kSums - 1)][r];
+            for (int t = 0; t < T; ++t) sums_of[t] = _mm512_dpbusd_epi32(sums_of[t], weights[t], value);
           }
         };
         if constexpr (kBits == 8) {
@@ -128,7 +134,8 @@ class Quantized {
           const __m512 scale = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow_scales), 16));
           for (int r = 0; r < R; ++r) {
             const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(scales_[group + r * 2 * blocks_]));
-            sum[r][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[r][t]), both, sum[r][t]);
+            const __m512i all = kSums == 1 ? dots[0][r][t] : _mm512_add_epi32(dots[0][r][t], dots[kSums - 1][r][t]);
+            sum[r][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(all), both, sum[r][t]);
           }
         }
       }
