@@ -1,17 +1,19 @@
-"""A prompt of 2,048 tokens to its first answer token, in bf16, through the engine; against llama.cpp."""
+"""A prompt of 2,048 tokens to its first answer token, in bf16, through the engine; against llama.cpp and vLLM."""
 
 from __future__ import annotations
 
 import statistics
 from functools import partial
+from itertools import product
 
 from llama_cpp_peer import LlamaCpp
 from measure import compare, race
 from our_engine import make_engine, new_request, random_prompt
 from peer import build_ours
+from vllm_peer import HAS_VLLM, Vllm
 
 MODELS = ("mini-scout", "mini-maverick")
-LENGTH, ROUNDS, REQUIRED, AIM = 2048, 9, 1.2, 2.0
+LENGTH, ROUNDS = 2048, 9
 VOCAB = 8192
 
 
@@ -50,16 +52,33 @@ class TheirPrompt:
         return int(self._peer.logits().argmax())
 
 
+class VllmPrompt:
+    """The same through vLLM's engine."""
+
+    def __init__(self, name: str) -> None:
+        self._peer, self._seed = Vllm(name), 0
+
+    def prepare(self) -> None:
+        """The same tokens."""
+        self._seed += 1
+        self._peer.add([(random_prompt(LENGTH, self._seed, VOCAB), 1)])
+
+    def __call__(self) -> int:
+        return self._peer.step(1)
+
+
 def main() -> None:
-    """Both models."""
-    for name in MODELS:
-        peer, ours = race(partial(TheirPrompt, name), partial(OurPrompt, name), ROUNDS)
+    """Both models, against both peers."""
+    for name, (label, build, required, aim) in product(MODELS, PEERS):
+        peer, ours = race(partial(build, name), partial(OurPrompt, name), ROUNDS)
         compare(
-            f"prompt-{name}-llama.cpp", "s", peer.seconds, ours.seconds, required=REQUIRED, aim=AIM,
-            what="a prompt to its first token through the engine; peer: llama.cpp, bf16", preset=name, tokens=LENGTH,
+            f"prompt-{name}-{label}", "s", peer.seconds, ours.seconds, required=required, aim=aim,
+            what=f"a prompt to its first token through the engine; peer: {label}, bf16", preset=name, tokens=LENGTH,
             our_tokens_per_second=round(LENGTH / statistics.median(ours.seconds)),
-            is_first_token_same=peer.first_result == ours.first_result,
         )  # fmt: skip
+
+
+PEERS = [("llama.cpp", TheirPrompt, 1.2, 2.0)] + [("vllm", VllmPrompt, 0.9, 1.2)] * HAS_VLLM
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """One decoder layer of Scout's real shape, one token: against transformers in bf16, and against memory itself.
 
 A token meets 629 MB of a layer's 4.4 GB. transformers reads all experts; ours reads the shared and the chosen one,
-packed, in one native call; in int8 and int4 it reads 334 and 177 MB. Tokens differ from round to round, so that the chosen experts do, and no cache holds them.
+packed, in one native call; in int8 and int4 it reads 334 and 177 MB. Tokens differ from round to round, so that the
+chosen experts do, and no cache holds them.
 """
 
 from __future__ import annotations

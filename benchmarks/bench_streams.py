@@ -1,4 +1,4 @@
-"""32 streams of mixed lengths: generated tokens per second, in bf16, through the engine; against llama.cpp.
+"""32 streams of mixed lengths: generated tokens per second, in bf16, through the engine; against llama.cpp and vLLM.
 
 llama.cpp gets what its server does with parallel slots, without its HTTP: prompts are read as sequences end, and one
 `llama_decode` takes a token of every sequence that runs.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from functools import partial
+from itertools import product
 
 import torch
 
@@ -15,9 +16,10 @@ from llama_cpp_peer import LlamaCpp
 from measure import compare, race
 from our_engine import make_engine, new_request, random_prompt
 from peer import build_ours
+from vllm_peer import HAS_VLLM, Vllm
 
 MODELS = ("mini-scout", "mini-maverick")
-STREAMS, REQUESTS, ROUNDS, REQUIRED, AIM = 32, 64, 5, 1.5, 3.0
+STREAMS, REQUESTS, ROUNDS = 32, 64, 3
 CONTEXT, VOCAB = 1024, 8192
 
 
@@ -93,14 +95,32 @@ class TheirStreams:
         return count
 
 
+class VllmStreams:
+    """The same through vLLM's engine."""
+
+    def __init__(self, name: str) -> None:
+        self._peer, self._seed = Vllm(name, num_sequences=STREAMS, context=CONTEXT), 0
+
+    def prepare(self) -> None:
+        """The same prompts."""
+        self._seed += 1
+        self._peer.add(requests(self._seed))
+
+    def __call__(self) -> int:
+        return self._peer.step(1 << 30)
+
+
+PEERS = [("llama.cpp", TheirStreams, 1.5, 3.0)] + [("vllm", VllmStreams, 1.0, 2.0)] * HAS_VLLM
+
+
 def main() -> None:
-    """Both models."""
-    for name in MODELS:
-        peer, ours = race(partial(TheirStreams, name), partial(OurStreams, name), ROUNDS)
+    """Both models, against both peers."""
+    for name, (label, build, required, aim) in product(MODELS, PEERS):
+        peer, ours = race(partial(build, name), partial(OurStreams, name), ROUNDS)
         assert peer.first_result == ours.first_result, (peer.first_result, ours.first_result)
         compare(
-            f"streams-{name}-llama.cpp", "s", peer.seconds, ours.seconds, required=REQUIRED, aim=AIM,
-            what=f"{REQUESTS} requests of mixed lengths over {STREAMS} streams; peer: llama.cpp, bf16", preset=name,
+            f"streams-{name}-{label}", "s", peer.seconds, ours.seconds, required=required, aim=aim,
+            what=f"{REQUESTS} requests of mixed lengths over {STREAMS} streams; peer: {label}, bf16", preset=name,
             first_round_tokens=ours.first_result,
             our_first_tokens_per_second=round(ours.first_result / statistics.median(ours.seconds)),
         )  # fmt: skip

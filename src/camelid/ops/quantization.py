@@ -23,7 +23,7 @@ Bits = Literal[8, 4]
 class QuantizedMatrix:
     """Weights are `values` times their group's scale. Groups are consecutive inputs; the last one may be shorter."""
 
-    values: Int8[Tensor, "out in"]  # -127 … 127 in 8 bits, -8 … 7 in 4
+    values: Int8[Tensor, "out in"]  # -128 … 127 in 8 bits, -8 … 7 in 4
     scales: BFloat16[Tensor, "out groups"]
     bits: Bits
 
@@ -36,16 +36,17 @@ class QuantizedMatrix:
 def quantize_groups(matrix: Float[Tensor, "out in"], bits: Bits) -> QuantizedMatrix:
     """The nearest weights of so few bits.
 
-    In 8 bits a group's largest value is 127 steps. In 4 bits it is eight steps downwards (scales may be negative, so
-    that all sixteen numbers are used), or somewhat less if that brings the group's weights nearer in the mean square.
+    A group's largest value is -128 steps, or -8: a scale may be negative, so that all numbers are used. In 4 bits it
+    may be cut off to somewhat less, if that brings the group's weights nearer in the mean square. What was quantised
+    before stays as it is, also if it was rounded to bf16 in between.
     """
     height, width = matrix.shape
     padded = F.pad(matrix.float(), (0, -width % GROUP_SIZE))
     groups = padded.view(height, -1, GROUP_SIZE)
     largest = groups.gather(-1, groups.abs().argmax(-1, keepdim=True))
     if bits == 8:
-        scales = (largest.abs() / 127).bfloat16()
-        values = _nearest(groups, scales, 127, 127)
+        scales = (largest / -128).bfloat16()
+        values = _nearest(groups, scales, 8)
     else:
         values, scales = _best_of_shares(groups, largest / -8)
     return QuantizedMatrix(values.flatten(1)[:, :width].contiguous(), scales.squeeze(-1), bits)
@@ -55,11 +56,11 @@ def _best_of_shares(
     groups: Float[Tensor, "out groups 32"], full: Float[Tensor, "out groups 1"]
 ) -> tuple[Int8[Tensor, "out groups 32"], BFloat16[Tensor, "out groups 1"]]:
     scales = full.bfloat16()
-    values = _nearest(groups, scales, 8, 7)
+    values = _nearest(groups, scales, 4)
     error = (values * scales.float() - groups).square().sum(-1, keepdim=True)
     for share in _SHARES[1:]:
         tried = (share * full).bfloat16()
-        tried_values = _nearest(groups, tried, 8, 7)
+        tried_values = _nearest(groups, tried, 4)
         tried_error = (tried_values * tried.float() - groups).square().sum(-1, keepdim=True)
         is_better = tried_error < error
         scales, error = torch.where(is_better, tried, scales), torch.where(is_better, tried_error, error)
@@ -67,10 +68,10 @@ def _best_of_shares(
     return values, scales
 
 
-def _nearest(groups: Tensor, scales: Tensor, below: int, above: int) -> Tensor:
+def _nearest(groups: Tensor, scales: Tensor, bits: Bits) -> Tensor:
     """A group of zeros has the scale zero, and stays."""
-    wide = scales.float()
-    return (groups / torch.where(wide == 0, 1.0, wide)).round().clamp(-below, above).to(torch.int8)
+    wide, most = scales.float(), 1 << (bits - 1)
+    return (groups / torch.where(wide == 0, 1.0, wide)).round().clamp(-most, most - 1).to(torch.int8)
 
 
 def round_rows(x: Float[Tensor, "rows in"]) -> Float[Tensor, "rows in"]:
