@@ -19,7 +19,7 @@ FLAGS = ["-std=c++17", "-O3", "-fPIC"]
 PATHS: dict[str, list[str]] = {"baseline": []}
 if platform.machine() in ("x86_64", "AMD64"):
     PATHS["avx2"] = ["-mavx2", "-mfma"]
-    avx512 = [f"-mavx512{part}" for part in ("f", "bw", "vl", "dq", "bf16")]
+    avx512 = [f"-mavx512{part}" for part in ("f", "bw", "vl", "dq", "vnni", "bf16")]
     PATHS["avx512_bf16"] = [*PATHS["avx2"], *avx512, "-mprefer-vector-width=512"]
 
 

@@ -36,7 +36,11 @@ class Side:
 def race(
     peer: Callable[[], Callable[[], Any]], ours: Callable[[], Callable[[], Any]], rounds: int
 ) -> tuple[Side, Side]:
-    """Runs peer, ours, peer, ours, …, one untimed round first. Both arguments build what a round then calls."""
+    """Runs peer, ours, peer, ours, …, one untimed round first.
+
+    Both arguments build what a round then calls. What is built may have a method `prepare`: it is called before every
+    round, untimed.
+    """
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
     for build in (peer, ours):
@@ -66,7 +70,9 @@ def race(
 
 def _serve(build: Callable[[], Callable[[], Any]], pipe: Connection) -> None:
     run = build()
+    prepare = getattr(run, "prepare", lambda: None)
     while pipe.recv() == "run":
+        prepare()
         began = time.perf_counter()
         result = run()
         pipe.send((time.perf_counter() - began, result))

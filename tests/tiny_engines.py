@@ -28,7 +28,7 @@ def engine(
     chunk: int = 64,
 ) -> Engine:
     model = tiny_model(kind, vision=vision, attention_chunk_size=chunk).to(dtype).eval()
-    plan = CachePlan({"chunked": pages, "global": pages}, min(pages * 64, 10_000), 0)
+    plan = CachePlan({"chunked": pages, "global": pages}, min(pages * 64, 10_000), 0, torch.float32)
     return Engine(model, tokenizer(), plan, config or EngineConfig())
 
 

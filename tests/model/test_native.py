@@ -13,7 +13,9 @@ from camelid.model import KVCache, Llama4
 from camelid.model.native import NativeModel, Portion, can_run_natively
 from camelid.model.packed import pack_for_decoding
 from camelid.model.paged_kv import PagedKV, PageTable
-from camelid.ops.native import PAGE_SIZE, native_paths
+from camelid.ops.native import FORMATS, PAGE_SIZE, native_paths
+from camelid.ops.quantization import Bits
+from camelid.quantize import round_weights
 from camelid.testing import TinyKind, tiny_model
 
 LENGTH = 90  # over the edges of chunks (16 tokens) and pages (64)
@@ -21,9 +23,9 @@ LENGTH = 90  # over the edges of chunks (16 tokens) and pages (64)
 ARRIVALS = ((16, 16, 5, 11, 1, 1, 1, 13, *[1] * 26), (1,) * LENGTH, (7, 9, 1, 15, 3, 3, 10, 16, 16, 10))
 
 
-def packed_copy(model: Llama4) -> Llama4:
+def packed_copy(model: Llama4, bits: Bits | None = None) -> Llama4:
     packed = copy.deepcopy(model).bfloat16()
-    pack_for_decoding(packed.language_model)
+    pack_for_decoding(packed.language_model, bits)
     return packed
 
 
@@ -66,8 +68,8 @@ def logits_of(
     return [torch.cat(some) for some in logits]
 
 
-def new_kv(model: Llama4) -> PagedKV:
-    return PagedKV(model.config.text, {"chunked": 64, "global": 64})
+def new_kv(model: Llama4, dtype: torch.dtype = torch.bfloat16) -> PagedKV:
+    return PagedKV(model.config.text, {"chunked": 64, "global": 64}, dtype)
 
 
 @torch.inference_mode()
@@ -87,13 +89,40 @@ def test_logits(kind: TinyKind, instructions: str) -> None:
 
 
 @torch.inference_mode()
-def test_company_and_portions_change_no_bit(kind: TinyKind) -> None:
-    model = packed_copy(tiny_model(kind))
-    kv = new_kv(model)
+@pytest.mark.parametrize("bits", FORMATS)
+@pytest.mark.parametrize("kv_dtype", [torch.bfloat16, torch.int8])
+def test_company_and_portions_change_no_bit(kind: TinyKind, bits: Bits | None, kv_dtype: torch.dtype) -> None:
+    model = packed_copy(tiny_model(kind), bits)
+    kv = new_kv(model, kv_dtype)
     native = NativeModel(model, kv)
     together = logits_of(native, kv, model, ARRIVALS)
     first_again, _, _ = logits_of(native, kv, model, ((1,) * LENGTH, (10, 6, 16, 3), (16, 16)))
     assert torch.equal(first_again, together[0])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("instructions", native_paths())
+@pytest.mark.parametrize(("bits", "kv_dtype"), [(8, torch.bfloat16), (4, torch.bfloat16), (None, torch.int8)])
+def test_fewer_bits(kind: TinyKind, instructions: str, bits: Bits | None, kv_dtype: torch.dtype) -> None:
+    """The twin computes in fp32 with the same rounded weights, or the same rounded keys and values."""
+    twin = tiny_model(kind)
+    packed = packed_copy(twin, bits)
+    if bits:
+        twin = copy.deepcopy(twin).bfloat16()  # what was packed
+        round_weights(twin.float(), bits)
+    kv, free = new_kv(packed, kv_dtype), page_counter()
+    plain_kv = PagedKV(
+        twin.config.text, {"chunked": 64, "global": 64}, kv_dtype if kv_dtype == torch.int8 else torch.float32
+    )
+    for index, found in enumerate(logits_of(NativeModel(packed, kv, instructions), kv, packed, ARRIVALS)):
+        ids = random_ids(twin, LENGTH, index)
+        wanted = [
+            twin.logits(twin(part, cache=table).hidden)
+            for table in [table_for(plain_kv, free)]
+            for part in ids.split(16)
+        ]
+        error = (found - torch.cat(wanted)).square().mean(-1).sqrt().median()
+        assert error < 0.02, error
 
 
 @torch.inference_mode()
@@ -150,7 +179,7 @@ def test_what_a_page_held_before_is_not_seen() -> None:
     kv = new_kv(model)
     native = NativeModel(model, kv)
     clean = logits_of(native, kv, model, ARRIVALS)
-    for pages in (*kv.keys, *kv.values):
+    for pages in (x for layer in kv.layers for x in (layer.keys, layer.values)):
         pages.fill_(float("inf"))
     for found, expected in zip(logits_of(native, kv, model, ARRIVALS), clean, strict=True):
         assert torch.equal(found, expected)

@@ -12,12 +12,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from camelid.ops import swiglu
-from camelid.ops.native import PackedMatrix, PackedSwiglu, missing_because, native_paths, to_panels
+from camelid.ops.native import FORMATS, PackedMatrix, PackedSwiglu, missing_because, native_paths, to_panels
 from camelid.ops.native.library import SWITCH
+from camelid.ops.quantization import GROUP_SIZE, Bits, quantize_groups, round_rows
 
 
 def some(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).bfloat16()
+
+
+def with_exact_steps(x: Tensor) -> Tensor:
+    """A power of two as a group's largest value makes steps exact: halves go the same way on every path."""
+    x = x.clamp(-7, 7)
+    x[:, ::GROUP_SIZE] = 8
+    return x
 
 
 def assert_is_rounding(found: Tensor, exact: Tensor) -> None:
@@ -49,8 +57,28 @@ def test_gate_and_up(instructions: str, rows: int, ffn: int) -> None:
         assert_is_rounding(PackedSwiglu(gate, up)(x, instructions), swiglu(exact))
 
 
-def test_a_row_does_not_feel_its_neighbours() -> None:
-    matrix, x = PackedMatrix(some(70, 258)), some(23, 258, seed=1)
+@pytest.mark.parametrize("instructions", native_paths())
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("rows", [1, 2, 6, 13])
+@pytest.mark.parametrize(("height", "width"), [(1, 2), (33, 34), (96, 130), (64, 512)])
+def test_a_matrix_of_fewer_bits(instructions: str, bits: Bits, rows: int, height: int, width: int) -> None:
+    matrix, x = quantize_groups(some(height, width), bits), with_exact_steps(some(rows, width, seed=1))
+    found = PackedMatrix(matrix)(x, instructions)
+    assert_is_rounding(found, round_rows(x).double() @ matrix.dequantize().double().T)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_gate_and_up_of_fewer_bits(bits: Bits) -> None:
+    gate, up = quantize_groups(some(40, 48), bits), quantize_groups(some(40, 48, seed=1), bits)
+    x = with_exact_steps(some(7, 48, seed=2))
+    exact = round_rows(x).double() @ torch.cat([gate.dequantize(), up.dequantize()]).double().T
+    assert_is_rounding(PackedSwiglu(gate, up)(x), swiglu(exact))
+
+
+@pytest.mark.parametrize("bits", FORMATS)
+def test_a_row_does_not_feel_its_neighbours(bits: Bits | None) -> None:
+    weights, x = some(70, 258), some(23, 258, seed=1)
+    matrix = PackedMatrix(quantize_groups(weights, bits) if bits else weights)
     together = matrix(x)
     for first, last in ((0, 1), (3, 5), (4, 10), (9, 23)):
         assert torch.equal(matrix(x[first:last]), together[first:last])

@@ -21,12 +21,14 @@ from camelid.checkpoint.dense_layout import (
 )
 from camelid.checkpoint.hf_config import CONFIG, load_config, model_files, read_json
 from camelid.checkpoint.lazy_tensor import LazyTensor, WeightMap
+from camelid.checkpoint.packed_writer import packed_tensors, quantization_config
 from camelid.checkpoint.quantized_layouts import dequantized, fused_experts
 from camelid.checkpoint.safetensors_file import read_safetensors, write_safetensors
 from camelid.checkpoint.stored_model import NUM_RELEASED_SPECIALS, StoredModel
 from camelid.core.digest import sha256_of_file, sha256_of_text
 from camelid.core.errors import CheckpointError
 from camelid.core.files import sync_directory, write_text_atomically
+from camelid.ops.quantization import Bits
 
 __all__ = [
     "digested_bytes",
@@ -64,10 +66,11 @@ def stored_hf(directory: Path, tensors: WeightMap, origin: str) -> StoredModel:
     values = values.get("text_config", {}) | values
     first_special = values.get("bos_token_id") or 0
     specials = config.text.vocab_size - first_special if first_special > NUM_BYTES else NUM_RELEASED_SPECIALS
+    tensors = dequantized(tensors)
     if is_dense_hf(values):
         return StoredModel(config, dense_tensors_from_hf(tensors, config), origin=origin)
     prefix = "" if config.vision is not None else PREFIX
-    plain = fused_experts(dequantized(tensors))
+    plain = fused_experts(tensors)
     return StoredModel(config, {prefix + name: tensor for name, tensor in plain.items()}, specials, origin)
 
 
@@ -145,26 +148,33 @@ def write_hf(
     max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: Progress = lambda _: None,
     dense: bool = False,
+    bits: Bits | None = None,
 ) -> None:
     """Writes a folder that transformers loads, tensor by tensor: no more than one is ever held.
 
-    `dense` makes it a `LlamaForCausalLM`; CheckpointError for a member that has more than that.
+    In fewer `bits` matrices are packed as compressed-tensors does it. `dense` makes it a `LlamaForCausalLM`;
+    CheckpointError for a member that has more than that.
 
     The index and the digests come last, so that a folder without them is no model. A single file, which needs no
     index, takes its name last. CheckpointError where the disk is too small; then nothing half written is left.
     """
     model = model.checked()
     files = dense_files(model) if dense else model_files(model.config, model.num_special_tokens)
-    needed = int(model.nbytes * HEADROOM)
-    directory.mkdir(parents=True, exist_ok=True)
-    if (free := shutil.disk_usage(directory).free) < needed:
-        raise CheckpointError(f"{directory}: needs {needed:,} bytes, the disk has {free:,} free")
     prefix = "" if model.config.vision is not None else PREFIX
     named = (
         dense_tensors_to_hf(model.tensors, model.config)
         if dense
         else {name.removeprefix(prefix): tensor for name, tensor in model.tensors.items()}
     )
+    if bits:
+        named = packed_tensors(named, bits)
+        config = json.loads(files[CONFIG]) | {"quantization_config": quantization_config(bits)}
+        files = files | {CONFIG: json.dumps(config, indent=2) + "\n"}
+    num_bytes = sum(tensor.nbytes for tensor in named.values())
+    needed = int(num_bytes * HEADROOM)
+    directory.mkdir(parents=True, exist_ok=True)
+    if (free := shutil.disk_usage(directory).free) < needed:
+        raise CheckpointError(f"{directory}: needs {needed:,} bytes, the disk has {free:,} free")
     shards = _shards(named, max_shard_bytes)
     digests: dict[str, str] = {}
     temporary = [directory / f".{name}.tmp" for name in shards]
@@ -179,7 +189,7 @@ def write_hf(
             path.replace(directory / name)
         if len(shards) > 1:
             weight_map = {name: file for file, shard in shards.items() for name in shard}
-            index = {"metadata": {"total_size": model.nbytes}, "weight_map": weight_map}
+            index = {"metadata": {"total_size": num_bytes}, "weight_map": weight_map}
             write_text_atomically(directory / INDEX, json.dumps(index, indent=2, sort_keys=True) + "\n")
             digests[INDEX] = sha256_of_file(directory / INDEX)
         lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))

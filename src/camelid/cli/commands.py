@@ -136,8 +136,10 @@ class Serve:
     """What clients call the model. Default: its folder's name."""
     api_key: UseAppendAction[tuple[str, ...]] = ()
     """Only who has one of these keys may ask; may be given several times. Default: everybody may."""
-    dtype: Literal["bf16", "fp32"] = "bf16"
-    """Of weights and cache; bf16 runs in native code."""
+    weights: Literal["bf16", "fp32", "int8", "int4"] = "bf16"
+    """What weights are kept in; all but fp32 run in native code."""
+    kv: Literal["int8"] | None = None
+    """What keys and values are kept in. Default: as the weights, or bf16."""
     max_context: int | None = None
     """Tokens of a prompt and its answer. Default: what the model promises, or less where memory ends."""
     cache_gb: float | None = None
@@ -285,6 +287,27 @@ class Convert:
 
         shard_bytes = int(self.max_shard_gb * 1e9)
         convert(self.source, self.destination, self.to, self.dtype, shard_bytes, self.model_parallel)
+        return 0
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """Write a model in fewer bits, as transformers and vLLM read it, and say what that costs."""
+
+    source: Positional[Path]
+    """A folder in any layout, or a GGUF file."""
+    destination: Positional[Path]
+    """A folder that is not there yet."""
+    weights: Literal["int8", "int4"] = "int4"
+    """Bits of a weight in the decoder's matrices; groups of 32 inputs have a scale."""
+    measure_tokens: int = 2048
+    """Held-out tokens on which next-token probabilities are compared with the source's; 0: none."""
+
+    def run(self) -> int:
+        """Quantises, measures."""
+        from camelid.cli.quantize import quantize
+
+        quantize(self.source, self.destination, 8 if self.weights == "int8" else 4, self.measure_tokens)
         return 0
 
 

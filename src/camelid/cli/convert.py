@@ -13,6 +13,7 @@ from camelid.checkpoint import digested_bytes, is_gguf, open_model, verify_diges
 from camelid.checkpoint.chat_files import chat_files
 from camelid.core.errors import CheckpointError
 from camelid.core.files import write_bytes_atomically
+from camelid.ops.quantization import Bits
 
 __all__ = ["Dtype", "Layout", "convert"]
 
@@ -33,6 +34,7 @@ def convert(
     dtype: Dtype = "keep",
     max_shard_bytes: int = 5_000_000_000,
     model_parallel: int = 1,
+    bits: Bits | None = None,
 ) -> None:
     """Reads and checks the source, a folder or a GGUF file, writes the destination and says how large it is.
 
@@ -65,7 +67,14 @@ def convert(
             progress.advance(writing, count)
 
         if layout == "hf":
-            write_hf(model, destination, max_shard_bytes=max_shard_bytes, progress=advance, dense=is_dense)
+            write_hf(
+                model,
+                destination,
+                max_shard_bytes=max_shard_bytes,
+                progress=advance,
+                dense=is_dense,
+                bits=bits,
+            )
         else:
             write_meta(model, destination, ranks=model_parallel, progress=advance)
     for name, content in inside.items():
@@ -75,4 +84,5 @@ def convert(
             write_bytes_atomically(destination / name, (source / name).read_bytes())
     files = [path for path in destination.iterdir() if path.is_file()]
     size = sum(path.stat().st_size for path in files)
-    console.print(f"{destination}: {len(model.tensors)} tensors in {len(files)} files, {size:,} bytes")
+    was = f" ({size / model.nbytes:.0%} of what it was)" if bits else ""
+    console.print(f"{destination}: {len(model.tensors)} tensors in {len(files)} files, {size:,} bytes{was}")

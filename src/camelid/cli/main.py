@@ -18,13 +18,16 @@ from camelid.cli.commands import (
     Generate,
     Inspect,
     Pretrain,
+    Quantize,
     Serve,
     Sft,
 )
 
 __all__ = ["main", "parse"]
 
-Command = Pretrain | Sft | Generate | Chat | Serve | Demo | Data | Eval | Inspect | Convert | Export
+Command = (
+    Pretrain | Sft | Generate | Chat | Serve | Demo | Data | Eval | Inspect | Convert | Quantize | Export
+)
 DESCRIPTION = "The whole Llama 4 system: train it, talk to it, judge it. New here? `camelid demo`."
 
 USER_ERROR, INTERRUPTED, PIPE_BROKEN = 2, 130, 141  # exit codes, as shells have them

@@ -15,10 +15,12 @@ from camelid.infer import LLM, locate
 from camelid.infer.async_engine import AsyncEngine
 from camelid.infer.engine import EngineConfig
 from camelid.ops.native import missing_because
+from camelid.ops.quantization import Bits
+from camelid.quantize import Precision
 
 __all__ = ["serve"]
 
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+BITS: dict[str, Bits] = {"int8": 8, "int4": 4}
 GRACE_SECONDS = 60  # for answers that have begun
 
 
@@ -31,24 +33,28 @@ def serve(options: Serve) -> int:
     except ImportError as error:
         raise ConfigError(f"serving needs more packages: pip install 'camelid[serve]' ({error})") from error
     path = locate.choose_model(options.model)
+    precision = Precision(BITS.get(options.weights), BITS.get(options.kv or ""))
+    described = precision.describe(options.weights)
     llm = LLM.load(
         path,
-        DTYPES[options.dtype],
+        torch.float32 if options.weights == "fp32" else torch.bfloat16,
         announce=lambda plan: print(plan, file=sys.stderr),
         max_context=options.max_context,
         cache_bytes=None if options.cache_gb is None else int(options.cache_gb * 1e9),
-        config=EngineConfig(max_running=options.max_running, max_waiting=options.max_waiting),
+        config=EngineConfig(
+            max_running=options.max_running, max_waiting=options.max_waiting, precision=precision
+        ),
     )
     name = options.name or path.name
-    if options.dtype == "bf16" and (reason := missing_because()):
+    if options.weights != "fp32" and (reason := missing_because()):
         print(f"native kernels are missing, answers come slowly: {reason}", file=sys.stderr)
-    print(f"{name}: {llm.engine.max_context:,} tokens of context, {options.dtype}", file=sys.stderr)
+    print(f"{name}: {llm.engine.max_context:,} tokens of context, {described}", file=sys.stderr)
 
     async def load() -> ServedModel:
         return ServedModel(
             name=name,
             digest=weights_digest(open_model(path), path),
-            quantisation=options.dtype,
+            quantisation=described,
             vocab_size=llm.config.text.vocab_size,
             chat_format=llm.chat_format,
             engine=AsyncEngine(llm.engine),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
+import torch
+
 from camelid.core.errors import ConfigError
 from camelid.model.config import LayerType, TextConfig
-from camelid.ops.native import PAGE_SIZE
+from camelid.ops.native import PAGE_SIZE, bytes_per_position
 
 __all__ = ["CachePlan", "plan_cache"]
 
@@ -22,6 +24,7 @@ class CachePlan:
     num_pages: dict[LayerType, int]
     max_context: int
     num_bytes: int
+    dtype: torch.dtype
 
 
 def plan_cache(
@@ -30,7 +33,7 @@ def plan_cache(
     *,
     max_context: int | None = None,
     max_running: int = 64,
-    itemsize: int = 2,
+    dtype: torch.dtype = torch.bfloat16,
 ) -> CachePlan:
     """Divides memory: first one sequence of the whole context, then sequences of any length, up to `max_running`.
 
@@ -40,14 +43,9 @@ def plan_cache(
     asked, limit = max_context, text.max_position_embeddings
     if asked is not None and not 1 < asked <= limit:
         raise ConfigError(f"a context of {asked:,} tokens; the model's has 2 to {limit:,}")
+    position_bytes = bytes_per_position(text.num_key_value_heads, text.head_dim, dtype)
     page_bytes: dict[LayerType, int] = {
-        kind: 2
-        * text.num_key_value_heads
-        * text.head_dim
-        * PAGE_SIZE
-        * itemsize
-        * text.layer_types.count(kind)
-        for kind in KINDS
+        kind: position_bytes * PAGE_SIZE * text.layer_types.count(kind) for kind in KINDS
     }
 
     def pages(context: int) -> dict[LayerType, int]:
@@ -79,4 +77,4 @@ def plan_cache(
     counts = {
         kind: min(count + spare, most[kind]) if page_bytes[kind] else 0 for kind, count in counts.items()
     }
-    return CachePlan(counts, context, num_bytes(counts))
+    return CachePlan(counts, context, num_bytes(counts), dtype)

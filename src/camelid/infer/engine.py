@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from camelid.infer.cache_plan import CachePlan
 from camelid.infer.page_pool import PagePool
 from camelid.infer.request import EngineStats, QueueFull, Request, TokenEvent, TokenLogprob
 from camelid.infer.runner import make_runner
-from camelid.infer.sampler import Sampler
+from camelid.infer.sampler import Sampled, Sampler
 from camelid.infer.sequence import PagedTokens, Pools
 from camelid.infer.stop_text import StopText
 from camelid.inputs import AnyTokenizer
@@ -24,6 +24,7 @@ from camelid.model import Llama4
 from camelid.model.config import LayerType
 from camelid.model.native import Portion
 from camelid.model.paged_kv import PagedKV
+from camelid.quantize import Precision
 
 __all__ = ["Engine", "EngineConfig"]
 
@@ -35,6 +36,7 @@ class EngineConfig(Config):
     max_running: int = 64
     max_waiting: int = 256
     step_tokens: int = 512
+    precision: Precision = Precision()
 
 
 class Engine:
@@ -47,12 +49,11 @@ class Engine:
         self, model: Llama4, tokenizer: AnyTokenizer, plan: CachePlan, config: EngineConfig = EngineConfig()
     ) -> None:
         text = model.config.text
-        dtype = model.language_model.head_weight.dtype
         self.config, self.tokenizer, self.max_context = config, tokenizer, plan.max_context
         self._vocab_size = text.vocab_size
-        self._kv = PagedKV(text, plan.num_pages, dtype)
+        self._kv = PagedKV(text, plan.num_pages, plan.dtype)
         self._pools: Pools = {kind: PagePool(kind, count) for kind, count in plan.num_pages.items()}
-        self._runner = make_runner(model, self._kv)
+        self._runner = make_runner(model, self._kv, config.precision.weight_bits)
         self._waiting: list[_Sequence] = []  # a heap
         self._running: list[_Sequence] = []
         self._by_id: dict[str, _Sequence] = {}
@@ -117,15 +118,19 @@ class Engine:
         if not planned:
             return []
         logits, routed = self._runner.step([portion for _, portion in planned])
-        events, first_row, first_logit = [], 0, 0
+        likeliest = logits.argmax(-1).tolist()
+        events, end_row, end_logit = [], 0, 0
         for sequence, portion in planned:
-            rows, wanted = portion.embeddings.shape[0], len(portion.logit_rows)
-            sequence.tokens.learn(rows)
-            own_logits = logits[first_logit : first_logit + wanted]
-            own_routed = routed[:, first_row + rows - 1]
-            if event := self._advance(sequence, own_logits, own_routed, rows):
-                events.append(event)
-            first_row, first_logit = first_row + rows, first_logit + wanted
+            first_logit = end_logit
+            end_row, end_logit = end_row + len(portion.inputs), end_logit + len(portion.logit_rows)
+            sequence.tokens.learn(len(portion.inputs))
+            if sequence.num_generated == 0:
+                self._prompt_tokens += len(portion.inputs)
+                sequence.note_prompt_logprobs(logits[first_logit:end_logit], len(portion.inputs))
+            if sequence.tokens.num_left == 0:
+                sampled = sequence.sampler(logits[end_logit - 1], likeliest[end_logit - 1])
+                experts = routed[:, end_row - 1] if sequence.request.wants_experts else None
+                events.append(self._advance(sequence, sampled, experts))
         return events
 
     def _admit(self) -> None:
@@ -188,17 +193,9 @@ class Engine:
         sequence.tokens.reserve(count)
         return True
 
-    def _advance(
-        self, sequence: _Sequence, logits: Tensor, routed: Tensor, num_read: int
-    ) -> TokenEvent | None:
-        """After its tokens were read: the next token, if the prompt is done."""
+    def _advance(self, sequence: _Sequence, sampled: Sampled, routed: Tensor | None) -> TokenEvent:
+        """After all its tokens were read: one more. `routed`: the experts of the last, [layers top_k], if asked for."""
         request, tokens = sequence.request, sequence.tokens
-        if sequence.num_generated == 0:
-            self._prompt_tokens += num_read
-        sequence.note_prompt_logprobs(logits, num_read)
-        if tokens.num_left:
-            return None
-        sampled = sequence.sampler(logits[-1])
         tokens.token_ids.append(sampled.token_id)
         sequence.num_generated += 1
         self._generated_tokens += 1
@@ -218,11 +215,7 @@ class Engine:
             self._finish(sequence)
         is_first = request.wants_prompt_logprobs and sequence.num_generated == 1
         prompt_logprobs = tuple(sequence.prompt_logprobs) if is_first else ()
-        experts = (
-            tuple(tuple(e for e in layer if e >= 0) for layer in routed.tolist())
-            if request.wants_experts
-            else ()
-        )
+        experts = () if routed is None else tuple(tuple(e for e in row if e >= 0) for row in routed.tolist())
         return TokenEvent(
             request.id, sampled.token_id, text, sampled.logprob, sampled.alternatives, experts, prompt_logprobs,
             reason, usage,
@@ -256,25 +249,26 @@ class _Sequence:
     def portion(self, count: int, embed: Callable[..., Tensor]) -> Portion:
         """The next tokens for the model; logits of the last if that ends the sequence so far."""
         start, prompt = self.tokens.table.length, self.request.prompt
+        inputs: Sequence[int] | Tensor
         if len(prompt.tiles) and start < len(prompt):
             if self._embeddings is None:
                 self._embeddings = embed(prompt.token_ids, prompt.tiles, prompt.patch_positions)
             known = self._embeddings[start : start + count]
             rest = self.tokens.token_ids[start + len(known) : start + count]
-            embeddings = torch.cat([known, embed(torch.tensor(rest, dtype=torch.int64))]) if rest else known
+            inputs = torch.cat([known, embed(torch.tensor(rest))]) if rest else known
             if start + count >= len(prompt):
                 self._embeddings = None
         else:
-            embeddings = embed(torch.tensor(self.tokens.token_ids[start : start + count]))
+            inputs = self.tokens.token_ids[start : start + count]
         if self.request.wants_prompt_logprobs and self.num_generated == 0:
             rows = list(range(count))
         else:
             rows = [count - 1] if count == self.tokens.num_left else []
-        return Portion(self.tokens.table, embeddings, rows)
+        return Portion(self.tokens.table, inputs, rows)
 
     def note_prompt_logprobs(self, logits: Tensor, num_read: int) -> None:
         """Of the tokens after each that was just read."""
-        if not self.request.wants_prompt_logprobs or self.num_generated:
+        if not self.request.wants_prompt_logprobs:
             return
         end = self.tokens.table.length
         following = self.tokens.token_ids[end - num_read + 1 : min(end + 1, len(self.request.prompt))]

@@ -46,7 +46,7 @@ class LLM:
             cache_bytes or int(CACHE_SHARE * available_memory()),
             max_context=max_context,
             max_running=engine_config.max_running,
-            itemsize=model.language_model.head_weight.itemsize,
+            dtype=torch.int8 if engine_config.precision.kv_bits else model.language_model.head_weight.dtype,
         )
         self.engine = Engine(model, chat_format.tokenizer, plan, engine_config)
         self._names = count()

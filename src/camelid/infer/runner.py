@@ -14,6 +14,8 @@ from camelid.model.native import NativeModel, Portion
 from camelid.model.packed import pack_for_decoding
 from camelid.model.paged_kv import PagedKV
 from camelid.ops.native import native_paths
+from camelid.ops.quantization import Bits
+from camelid.quantize import round_weights
 
 __all__ = ["NativeRunner", "Runner", "TorchRunner", "make_runner"]
 
@@ -53,11 +55,13 @@ class TorchRunner:
     def step(self, portions: Sequence[Portion]) -> tuple[Tensor, Tensor]:
         logits, routed = [torch.empty(0, self._vocab_size)], []
         for portion in portions:
-            output = self._model.forward_embedded(portion.embeddings, cache=portion.table)
+            inputs = portion.inputs
+            embeddings = inputs if isinstance(inputs, Tensor) else self.embed(torch.tensor(inputs))
+            output = self._model.forward_embedded(embeddings, cache=portion.table)
             if portion.logit_rows:
                 wanted = output.hidden[torch.tensor(portion.logit_rows, device=self._device)]
                 logits.append(self._model.logits(wanted).float().cpu())
-            none = torch.full((portion.embeddings.shape[0], self._top_k), -1)
+            none = torch.full((len(portion.inputs), self._top_k), -1)
             routings = [output.routers.get(layer) for layer in range(self._num_layers)]
             routed.append(torch.stack([none if r is None else r.expert_ids.cpu() for r in routings]))
         return torch.cat(logits), torch.cat(routed, dim=1)
@@ -78,11 +82,16 @@ class NativeRunner:
         return self._native(portions)
 
 
-def make_runner(model: Llama4, kv: PagedKV) -> Runner:
-    """The fastest that this model has here. A bf16 model on a CPU is packed, and serves nothing else afterwards."""
+def make_runner(model: Llama4, kv: PagedKV, weight_bits: Bits | None = None) -> Runner:
+    """The fastest that this model has here. A bf16 model on a CPU is packed, and serves nothing else afterwards.
+
+    Elsewhere weights of fewer bits are rounded, but take no less memory.
+    """
     weight = model.language_model.head_weight
     if weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and native_paths():
         with torch.inference_mode():
-            pack_for_decoding(model.language_model)
+            pack_for_decoding(model.language_model, weight_bits)
         return NativeRunner(model, kv)
+    if weight_bits:
+        round_weights(model, weight_bits)
     return TorchRunner(model, kv)

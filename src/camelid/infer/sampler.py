@@ -64,10 +64,13 @@ class Sampler:
         if params.presence_penalty or params.frequency_penalty:
             self._counts = torch.zeros(vocab_size)
 
-    def __call__(self, logits: Float[Tensor, "vocab"]) -> Sampled:
-        """Chooses, and remembers. The logits are fp32 and stay as they are."""
+    def __call__(self, logits: Float[Tensor, "vocab"], likeliest: int | None = None) -> Sampled:
+        """Chooses, and remembers. The logits are fp32 and stay as they are; `likeliest`: their argmax, if known."""
         adjusted = self._adjust(logits)
-        token_id = self._choose(adjusted)
+        if self._params.temperature == 0 and adjusted is logits and likeliest is not None:
+            token_id = likeliest
+        else:
+            token_id = self._choose(adjusted)
         if self._matcher is not None:
             self._matcher.accept(token_id)
         if self._is_seen is not None:

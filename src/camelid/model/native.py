@@ -11,11 +11,20 @@ from torch import Tensor, nn
 
 from camelid.model.llama4 import DecoderLayer, Llama4
 from camelid.model.moe import MoE
-from camelid.model.packed import PackedAttention, PackedFeedForward, PackedLinear
+from camelid.model.packed import PackedAttention, PackedFeedForward, PackedLinear, fewer_bits
 from camelid.model.paged_kv import PagedKV, PageTable
-from camelid.ops.native import DecoderStep, LayerWeights, ModelShape, PackedMatrix, Run, native_paths
+from camelid.ops.native import (
+    FORMATS,
+    DecoderStep,
+    LayerPages,
+    LayerWeights,
+    ModelShape,
+    PackedMatrix,
+    Run,
+    native_paths,
+)
 
-__all__ = ["NativeModel", "Portion", "can_run_natively", "layer_weights"]
+__all__ = ["NativeModel", "Portion", "can_run_natively", "layer_weights", "model_shape"]
 
 
 def can_run_natively(model: Llama4) -> bool:
@@ -26,11 +35,11 @@ def can_run_natively(model: Llama4) -> bool:
 class Portion(NamedTuple):
     """New tokens of one sequence, in one chunk, and its pages, theirs included.
 
-    `logit_rows`: of which of them logits are wanted.
+    `inputs`: token ids, or embeddings where pictures are among them. `logit_rows`: of which logits are wanted.
     """
 
     table: PageTable
-    embeddings: Float[Tensor, "new hidden"]
+    inputs: Sequence[int] | Float[Tensor, "new hidden"]
     logit_rows: Sequence[int]
 
 
@@ -42,18 +51,15 @@ class NativeModel:
 
     def __init__(self, model: Llama4, kv: PagedKV, instructions: str | None = None) -> None:
         decoder, text = model.language_model.model, model.config.text
-        self._model, self._chunk = model, text.attention_chunk_size
-        shape = ModelShape(
-            text.num_attention_heads, text.attention_chunk_size, text.num_experts_per_tok, text.rms_norm_eps
-        )
-        layers = [
-            layer_weights(layer, keys, values)
-            for layer, keys, values in zip(decoder.layers, kv.keys, kv.values, strict=True)
-        ]
+        self._chunk = text.attention_chunk_size
+        shape = model_shape(model)
+        layers = [layer_weights(layer, pages) for layer, pages in zip(decoder.layers, kv.layers, strict=True)]
         lm_head: nn.Module | None = None if model.language_model.is_tied else model.language_model.lm_head
         tied = decoder.embed_tokens.weight.detach()
-        head = lm_head.matrix if isinstance(lm_head, PackedLinear) else PackedMatrix(tied)
-        self._step = DecoderStep(shape, layers, decoder.norm.weight.detach(), head, instructions)
+        bits = FORMATS[layers[0].qkv.format]
+        head = lm_head.matrix if isinstance(lm_head, PackedLinear) else PackedMatrix(fewer_bits(tied, bits))
+        embeddings, norm = tied.contiguous(), decoder.norm.weight.detach()
+        self._step = DecoderStep(shape, layers, embeddings, norm, head, instructions)
 
     def __call__(
         self, portions: Sequence[Portion]
@@ -62,29 +68,34 @@ class NativeModel:
 
         The tables grow by their tokens.
         """
-        runs, positions, logit_rows, first = [], [], [], 0
-        for table, embeddings, wanted in portions:
-            start, rows = table.length, embeddings.shape[0]
+        runs, logit_rows, first = [], list[int](), 0
+        for table, inputs, wanted in portions:
+            start, rows = table.length, len(inputs)
             assert start // self._chunk == (start + rows - 1) // self._chunk, (start, rows, self._chunk)
-            runs.append(Run(start, rows, table.pages("chunked"), table.pages("global")))
-            positions.append(torch.arange(start, start + rows))
+            runs.append(Run(start, inputs, table.pages("chunked"), table.pages("global")))
             logit_rows += [first + row for row in wanted]
             first += rows
-        turns, temperatures = self._model.geometry.at(torch.cat(positions))
-        x = torch.cat([portion.embeddings for portion in portions]).float()
-        logits, routed = self._step(
-            x,
-            runs,
-            torch.view_as_real(turns).flatten(1),
-            torch.ones(first) if temperatures is None else temperatures,
-            torch.tensor(logit_rows, dtype=torch.int64),
-        )
+        logits, routed, _ = self._step(runs, logit_rows)
         for portion in portions:
-            portion.table.length += portion.embeddings.shape[0]
+            portion.table.length += len(portion.inputs)
         return logits, routed
 
 
-def layer_weights(layer: nn.Module, keys: Tensor, values: Tensor) -> LayerWeights:
+def model_shape(model: Llama4) -> ModelShape:
+    """What the kernels must know of it, besides weights."""
+    text = model.config.text
+    turns, _ = model.geometry.at(torch.arange(text.attention_chunk_size))
+    return ModelShape(
+        text.num_attention_heads,
+        text.num_experts_per_tok,
+        text.rms_norm_eps,
+        torch.view_as_real(turns).flatten(1),
+        text.floor_scale,
+        text.attn_scale if text.attn_temperature_tuning else 0.0,
+    )
+
+
+def layer_weights(layer: nn.Module, pages: LayerPages) -> LayerWeights:
     """A packed layer's matrices, with the layer's pages."""
     assert isinstance(layer, DecoderLayer)
     attention, shared = layer.self_attn, layer.feed_forward
@@ -106,8 +117,7 @@ def layer_weights(layer: nn.Module, keys: Tensor, values: Tensor) -> LayerWeight
         selection_bias=bias,
         gate_up=tuple(expert.gate_up for expert in experts),
         down=tuple(expert.down for expert in experts),
-        keys=keys,
-        values=values,
+        pages=pages,
         is_chunked=attention.layer_type == "chunked",
         use_qk_norm=attention.use_qk_norm,
     )

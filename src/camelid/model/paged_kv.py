@@ -9,23 +9,25 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from camelid.model.config import LayerType, TextConfig
-from camelid.ops.native import LANES, PAGE_SIZE, Pages, empty_pages
+from camelid.ops.native import PAGE_SIZE, LayerPages
 
 __all__ = ["PageTable", "PagedKV"]
 
 
 class PagedKV:
-    """The pages of all layers. A page's number holds `PAGE_SIZE` positions in each layer of its kind."""
+    """The pages of all layers. A page's number holds `PAGE_SIZE` positions in each layer of its kind.
+
+    `dtype`: what keys and values are kept in: int8, or what they are computed in.
+    """
 
     def __init__(
         self, config: TextConfig, num_pages: dict[LayerType, int], dtype: torch.dtype = torch.bfloat16
     ) -> None:
         self.config, self.num_pages = config, num_pages
-        pages = [
-            empty_pages(num_pages[kind], config.num_key_value_heads, config.head_dim, dtype)
+        self.layers = [
+            LayerPages.empty(num_pages[kind], config.num_key_value_heads, config.head_dim, dtype)
             for kind in config.layer_types
         ]
-        self.keys, self.values = ([pair[index] for pair in pages] for index in range(2))
 
 
 class PageTable:
@@ -40,7 +42,7 @@ class PageTable:
             kind: torch.empty(16, dtype=torch.int32) for kind in kv.num_pages
         }
         self._counts: dict[LayerType, int] = dict.fromkeys(kv.num_pages, 0)
-        self.layers: Sequence[PagedLayer] = [PagedLayer(self, layer) for layer in range(len(kv.keys))]
+        self.layers: Sequence[PagedLayer] = [PagedLayer(self, layer) for layer in range(len(kv.layers))]
 
     def pages(self, kind: LayerType) -> Int[Tensor, "pages"]:
         """Page numbers of the current chunk, or of the whole context; entries behind the last are without meaning."""
@@ -74,7 +76,7 @@ class PagedLayer:
     def __init__(self, table: PageTable, layer: int) -> None:
         self._table, config = table, table.kv.config
         self._kind = config.layer_types[layer]
-        self._keys, self._values = table.kv.keys[layer], table.kv.values[layer]
+        self._pages = table.kv.layers[layer]
         self._chunk = config.attention_chunk_size if self._kind == "chunked" else None
 
     def append(
@@ -85,16 +87,6 @@ class PagedLayer:
         known = start if self._chunk is None else start % self._chunk
         slots = torch.arange(known, known + k.shape[0])
         assert self._chunk is None or known + k.shape[0] <= self._chunk, (start, k.shape[0], self._chunk)
-        pages, slots = self._table.pages(self._kind)[slots // PAGE_SIZE].long(), slots % PAGE_SIZE
-        self._keys[pages, :, slots // LANES, :, slots % LANES] = k.to(self._keys.dtype).unflatten(2, (-1, 2))
-        self._values[pages, :, :, slots // 2, :, slots % 2] = v.unflatten(2, (-1, LANES))
-        # Pages, kv_heads, position / 16, feature / 2, position % 16, feature % 2.
-        keys = self._read(self._keys, (0, 2, 4, 1, 3, 5), known + k.shape[0])
-        # Pages, kv_heads, feature / 16, position / 2, feature % 16, position % 2.
-        return keys, self._read(self._values, (0, 3, 5, 1, 2, 4), known + k.shape[0])
-
-    def _read(
-        self, buffer: Pages, order: tuple[int, ...], count: int
-    ) -> Float[Tensor, "count kv_heads head_dim"]:
-        pages = buffer[self._table.pages(self._kind)[: -(-count // PAGE_SIZE)].long()]
-        return pages.permute(*order).flatten(0, 2).flatten(2, 3)[:count]
+        pages, total = self._table.pages(self._kind).long(), known + k.shape[0]
+        self._pages.write(pages[slots // PAGE_SIZE], slots % PAGE_SIZE, k, v)
+        return self._pages.read(pages[: -(-total // PAGE_SIZE)], total, k.dtype)

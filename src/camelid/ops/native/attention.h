@@ -29,7 +29,8 @@ struct Attention {
   const Model& model;
   const Layer& layer;
   const Step& step;
-  const float* qkv;  // [rows, (heads + 2 kv_heads) head_dim]
+  const float* qkv;           // [rows, (heads + 2 kv_heads) head_dim]
+  const float* temperatures;  // [rows]
   float* partials;   // of runs of one row: [rows, heads, splits, sum]
   bf16* out;         // [rows, heads head_dim]
   int64_t most_splits;
@@ -44,10 +45,11 @@ struct Attention {
     const int64_t position = run.position + row - run.first_row;
     return (layer.is_chunked ? position % model.chunk_size : position) + 1;
   }
-  int64_t page(const Run& run, int64_t key, int64_t kv_head) const {  // where a key's page begins
+  int64_t page(const Run& run, int64_t key, int64_t kv_head) const {  // the number of a head's part of a key's page
     const int32_t* pages = layer.is_chunked ? run.chunked_pages : run.global_pages;
-    return (pages[key / kPageSize] * model.kv_heads + kv_head) * kPageSize * size();
+    return pages[key / kPageSize] * model.kv_heads + kv_head;
   }
+  bool is_int8() const { return layer.key_scales; }
   float* partial(int64_t row, int64_t index, int64_t split) const {
     return partials + ((row * model.heads + index) * most_splits + split) * sum_size();
   }
@@ -59,15 +61,49 @@ struct Scratch {
   float* sums;    // [kQueryRows, heads per kv head, sum]
   float* folded;  // the same
   float* head;    // [head_dim]
+  bf16* rounded;  // [head_dim]
+  bf16* keys;     // [head_dim, kPageSize]: a page in bf16 that is not so in memory
+  bf16* values;   // the same
 };
 
-// Turns pairs, norms, scales: one head's query or key as attention meets it. `out` may be strided by pairs.
-inline void prepare_head(const Attention& a, float* head, int64_t row, const float* in, bool is_query, bf16* out,
-                         int64_t pair_stride = 2) {
+// One head's part of a page, as attention reads it.
+struct Page {
+  const bf16 *keys, *values;
+  const float *key_scales, *value_scales;  // null: all one
+  int64_t ahead;                           // where the next page lies, from here; 0 for the last
+};
+
+// Whole numbers up to 127 are exact in bf16.
+inline void widen_bytes(const int8_t* from, int64_t count, int64_t ahead, bf16* to) {
+  for (int64_t line = 0; line < count; line += 64) {
+    __builtin_prefetch(from + line + ahead, 0, 2);
+    for (int64_t i = line; i < line + 64; ++i) to[i] = float_to_bits(static_cast<float>(from[i])) >> 16;
+  }
+}
+
+// Pages lie anywhere: the next is called for while this one is worked on.
+inline Page load_page(const Attention& a, const Scratch& scratch, const Run& run, int64_t key, int64_t end,
+                      int64_t kv_head) {
+  const int64_t number = a.page(run, key, kv_head), page_size = kPageSize * a.size(), start = number * page_size;
+  const int64_t ahead = key + kPageSize < end ? a.page(run, key + kPageSize, kv_head) * page_size - start : 0;
+  if (!a.is_int8())
+    return {static_cast<bf16*>(a.layer.keys) + start, static_cast<bf16*>(a.layer.values) + start, nullptr, nullptr,
+            ahead};
+  const int64_t lanes = smaller((end - key + 2 * kLanes - 1) / (2 * kLanes) * 2 * kLanes, kPageSize);
+  widen_bytes(static_cast<int8_t*>(a.layer.keys) + start, lanes * a.size(), ahead, scratch.keys);
+  for (int64_t panel = 0; panel < page_size; panel += kPageSize * kLanes)
+    widen_bytes(static_cast<int8_t*>(a.layer.values) + start + panel, lanes * kLanes, ahead, scratch.values + panel);
+  return {scratch.keys, scratch.values, a.layer.key_scales + number * kPageSize,
+          a.layer.value_scales + number * kPageSize, 0};
+}
+
+// Turns pairs, norms, scales: one head's query or key as attention meets it.
+inline void prepare_head(const Attention& a, float* head, const Run& run, int64_t row, const float* in, bool is_query,
+                         bf16* out) {
   const int64_t size = a.size();
   float scale = 1.0f;
   if (a.layer.is_chunked) {
-    const float* turns = a.step.turns + row * size;
+    const float* turns = a.model.turns + (run.position + row - run.first_row) % a.model.chunk_size * size;
     for (int64_t i = 0; i < size; i += 2) {
       head[i] = in[i] * turns[i] - in[i + 1] * turns[i + 1];
       head[i + 1] = in[i] * turns[i + 1] + in[i + 1] * turns[i];
@@ -75,39 +111,66 @@ inline void prepare_head(const Attention& a, float* head, int64_t row, const flo
     if (a.layer.use_qk_norm) scale = 1.0f / std::sqrt(mean_square(head, size) + a.model.eps);
   } else {
     std::memcpy(head, in, size * sizeof(float));
-    if (is_query) scale = a.step.temperatures[row];
+    if (is_query) scale = a.temperatures[row];
   }
-  for (int64_t i = 0; i < size; i += 2) {
-    out[i / 2 * pair_stride] = narrow(head[i] * scale);
-    out[i / 2 * pair_stride + 1] = narrow(head[i + 1] * scale);
+  for (int64_t i = 0; i < size; ++i) out[i] = narrow(head[i] * scale);
+}
+
+// One key or value as bytes; place(i) is where feature i goes. Returns its scale.
+template <class Place>
+inline float store_bytes(const bf16* from, int64_t size, int8_t* to, const Place& place) {
+  float most = 0;
+  for (int64_t i = 0; i < size; ++i) {
+    const float value = widen(from[i]);
+    most = value > most ? value : -value > most ? -value : most;
   }
+  const float inverse = most > 0 ? 127.0f / most : 0.0f;
+  for (int64_t i = 0; i < size; ++i) to[place(i)] = static_cast<int8_t>(nearest(widen(from[i]) * inverse));
+  return most / 127.0f;
 }
 
 // Writes a row's key and value among the panels of their pages.
-inline void store_new(const Attention& a, const Run& run, int64_t row, int64_t kv_head, float* scratch) {
+inline void store_new(const Attention& a, const Scratch& scratch, const Run& run, int64_t row, int64_t kv_head) {
   const int64_t size = a.size(), key = a.num_keys(run, row) - 1, slot = key % kPageSize;
-  const int64_t page = a.page(run, key, kv_head);
-  bf16* lane = a.layer.keys + page + slot / kLanes * kLanes * size + slot % kLanes * 2;
-  prepare_head(a, scratch, row, a.head(row, a.model.heads + kv_head), false, lane, 2 * kLanes);
+  const int64_t page = a.page(run, key, kv_head), start = page * kPageSize * size;
+  auto key_place = [=](int64_t i) {
+    return start + slot / kLanes * kLanes * size + slot % kLanes * 2 + i / 2 * 2 * kLanes + i % 2;
+  };
+  auto value_place = [=](int64_t i) {
+    return start + i / kLanes * kPageSize * kLanes + slot / 2 * 2 * kLanes + i % kLanes * 2 + slot % 2;
+  };
   const float* value = a.head(row, a.model.heads + a.model.kv_heads + kv_head);
-  bf16* pair = a.layer.values + page + slot / 2 * 2 * kLanes;
+  prepare_head(a, scratch.head, run, row, a.head(row, a.model.heads + kv_head), false, scratch.rounded);
+  if (a.is_int8()) {
+    auto* keys = static_cast<int8_t*>(a.layer.keys);
+    auto* values = static_cast<int8_t*>(a.layer.values);
+    a.layer.key_scales[page * kPageSize + slot] = store_bytes(scratch.rounded, size, keys, key_place);
+    for (int64_t i = 0; i < size; ++i) scratch.rounded[i] = narrow(value[i]);
+    a.layer.value_scales[page * kPageSize + slot] = store_bytes(scratch.rounded, size, values, value_place);
+    return;
+  }
+  auto* keys = static_cast<bf16*>(a.layer.keys);
+  auto* values = static_cast<bf16*>(a.layer.values);
   // Values are read in pairs: behind the last one must not lie what a former owner left, perhaps an infinity.
   const bool is_last = row == run.first_row + run.rows - 1 && slot % 2 == 0;
   for (int64_t i = 0; i < size; ++i) {
-    bf16* both = pair + i / kLanes * kPageSize * kLanes + i % kLanes * 2;
-    both[slot % 2] = narrow(value[i]);
-    if (is_last) both[1] = 0;
+    keys[key_place(i)] = scratch.rounded[i];
+    values[value_place(i)] = narrow(value[i]);
+    if (is_last) values[value_place(i) + 1] = 0;
   }
 }
 
 // Scores of one query become weights, zero behind `num_keys`. Returns by how much earlier sums shrink, since a larger
 // score may have come.
-inline float weigh(const float* scores, int64_t num_keys, float scale, bf16* weights, float& most, float& total) {
+inline float weigh(const Page& page, float* scores, int64_t num_keys, float scale, bf16* weights, float& most,
+                   float& total) {
   float lanes[kLanes], scaled[kPageSize];
+  if (page.key_scales)
+    for (int64_t j = 0; j < num_keys; ++j) scores[j] *= page.key_scales[j];
   for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = -INFINITY;
   for (int64_t j = 0; j < kPageSize; j += kLanes)
     for (int lane = 0; lane < kLanes; ++lane) {
-      const float score = j + lane < num_keys ? scores[j + lane] * scale : -INFINITY;
+      const float value = scores[j + lane] * scale, score = j + lane < num_keys ? value : -INFINITY;
       scaled[j + lane] = score;
       lanes[lane] = score > lanes[lane] ? score : lanes[lane];
     }
@@ -116,10 +179,13 @@ inline float weigh(const float* scores, int64_t num_keys, float scale, bf16* wei
   for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = 0;
   for (int64_t j = 0; j < kPageSize; j += kLanes)
     for (int lane = 0; lane < kLanes; ++lane) {
-      const float weight = j + lane < num_keys ? exp_fast(scaled[j + lane] - largest) : 0.0f;
-      weights[j + lane] = narrow(weight);
+      const float value = exp_fast(scaled[j + lane] - largest), weight = j + lane < num_keys ? value : 0.0f;
+      scaled[j + lane] = weight;
       lanes[lane] += weight;
     }
+  if (page.value_scales)
+    for (int64_t j = 0; j < num_keys; ++j) scaled[j] *= page.value_scales[j];
+  for (int64_t j = 0; j < kPageSize; ++j) weights[j] = narrow(scaled[j]);
   const float shrink = exp_fast(most - largest);
   most = largest;
   total = total * shrink + sum_of(lanes);
@@ -127,33 +193,34 @@ inline float weigh(const float* scores, int64_t num_keys, float scale, bf16* wei
 }
 
 // Up to kPanelRows queries over one page, of which each sees its own number of keys (perhaps none).
-inline void attend_page(const Attention& a, int64_t page, const bf16* queries, const int64_t* visible, int64_t count,
+inline void attend_page(const Attention& a, const Page& page, const bf16* queries, const int64_t* visible, int64_t count,
                         float* sums) {
   const int64_t size = a.size(), stride = a.sum_size(), panel = kPageSize * kLanes;
   const float scale = 1.0f / std::sqrt(static_cast<float>(size));
   int64_t most = 0;
   for (int64_t g = 0; g < count; ++g) most = larger(most, visible[g]);
   if (!most) return;
-  float scores[kPanelRows * kPageSize], products[kPanelRows * 2 * kLanes], shrink[kPanelRows];
+  float scores[kPanelRows * kPageSize] = {}, products[kPanelRows * 2 * kLanes], shrink[kPanelRows];
   bf16 weights[kPanelRows * kPageSize];
   for (int64_t first = 0; first < most; first += 2 * kLanes)  // what lies behind the last key is not looked at
-    multiply_rows<2>(count, a.layer.keys + page + first * size, size * kLanes, queries, size, size, scores + first,
-                     kPageSize);
+    multiply_rows<2, true>(count, page.keys + first * size, size * kLanes, queries, size, size, scores + first, kPageSize,
+                           page.ahead);
   for (int64_t g = 0; g < count; ++g) {
     float* sum = sums + g * stride;
     shrink[g] = 1.0f;
     if (visible[g])
-      shrink[g] = weigh(scores + g * kPageSize, visible[g], scale, weights + g * kPageSize, sum[size], sum[size + 1]);
+      shrink[g] = weigh(page, scores + g * kPageSize, visible[g], scale, weights + g * kPageSize, sum[size],
+                        sum[size + 1]);
     else
       std::memset(weights + g * kPageSize, 0, kPageSize * sizeof(bf16));
   }
   const int64_t width = (most + 1) / 2 * 2;
   for (int64_t d = 0; d < size; d += 2 * kLanes) {
-    const bf16* values = a.layer.values + page + d * kPageSize;
+    const bf16* values = page.values + d * kPageSize;
     if (size - d > kLanes)
-      multiply_rows<2>(count, values, panel, weights, width, kPageSize, products, 2 * kLanes);
+      multiply_rows<2, true>(count, values, panel, weights, width, kPageSize, products, 2 * kLanes, page.ahead);
     else
-      multiply_rows<1>(count, values, panel, weights, width, kPageSize, products, 2 * kLanes);
+      multiply_rows<1, true>(count, values, panel, weights, width, kPageSize, products, 2 * kLanes, page.ahead);
     for (int64_t g = 0; g < count; ++g)
       for (int64_t i = 0; i < smaller(size - d, 2 * kLanes); ++i) {
         float& sum = sums[g * stride + d + i];
@@ -185,16 +252,17 @@ inline void attend_split(const Attention& a, const Scratch& scratch, const Run& 
   const int64_t row = run.first_row, size = a.size(), group = a.group(), num_keys = a.num_keys(run, row);
   const int64_t length = split_length(num_keys), begin = split * length, end = smaller(begin + length, num_keys);
   for (int64_t g = 0; g < group; ++g) {
-    prepare_head(a, scratch.head, row, a.head(row, kv_head * group + g), true, scratch.queries + g * size);
+    prepare_head(a, scratch.head, run, row, a.head(row, kv_head * group + g), true, scratch.queries + g * size);
     clear(scratch.sums + g * a.sum_size(), size);
   }
   int64_t visible[kPanelRows];
-  for (int64_t key = begin; key < end; key += kPageSize)
-    for (int64_t g = 0; g < group; g += kPanelRows) {
-      for (int64_t& count : visible) count = smaller(end - key, kPageSize);
-      attend_page(a, a.page(run, key, kv_head), scratch.queries + g * size, visible, smaller(group - g, kPanelRows),
+  for (int64_t key = begin; key < end; key += kPageSize) {
+    const Page page = load_page(a, scratch, run, key, end, kv_head);
+    for (int64_t& count : visible) count = smaller(end - key, kPageSize);
+    for (int64_t g = 0; g < group; g += kPanelRows)
+      attend_page(a, page, scratch.queries + g * size, visible, smaller(group - g, kPanelRows),
                   scratch.sums + g * a.sum_size());
-    }
+  }
   for (int64_t g = 0; g < group; ++g)
     std::memcpy(a.partial(row, kv_head * group + g, split), scratch.sums + g * a.sum_size(),
                 a.sum_size() * sizeof(float));
@@ -213,12 +281,13 @@ inline void attend_rows(const Attention& a, const Scratch& scratch, const Run& r
   const int64_t size = a.size(), group = a.group(), queries = rows * group, stride = a.sum_size();
   for (int64_t q = 0; q < queries; ++q) {
     const int64_t row = first_row + q / group;
-    prepare_head(a, scratch.head, row, a.head(row, kv_head * group + q % group), true, scratch.queries + q * size);
+    prepare_head(a, scratch.head, run, row, a.head(row, kv_head * group + q % group), true, scratch.queries + q * size);
     clear(scratch.sums + q * stride, size);
     clear(scratch.folded + q * stride, size);
   }
   const int64_t last = a.num_keys(run, first_row + rows - 1);
   for (int64_t key = 0; key < last; key += kPageSize) {
+    const Page page = load_page(a, scratch, run, key, last, kv_head);
     for (int64_t q = 0; q < queries; q += kPanelRows) {
       const int64_t count = smaller(queries - q, kPanelRows);
       int64_t visible[kPanelRows];
@@ -226,7 +295,7 @@ inline void attend_rows(const Attention& a, const Scratch& scratch, const Run& r
         const int64_t left = a.num_keys(run, first_row + (q + g) / group) - key;
         visible[g] = left < 0 ? 0 : smaller(left, kPageSize);
       }
-      attend_page(a, a.page(run, key, kv_head), scratch.queries + q * size, visible, count,
+      attend_page(a, page, scratch.queries + q * size, visible, count,
                   scratch.sums + q * stride);
     }
     for (int64_t q = 0; q < queries; ++q) {

@@ -7,9 +7,17 @@ import os
 from functools import cache
 from pathlib import Path
 
-import torch  # noqa: F401  loads the OpenMP that the library then shares: one pool of threads, not two
+import torch  # also loads the OpenMP that the library then shares: one pool of threads, not two
+from torch import Tensor
 
-__all__ = ["SWITCH", "best_path", "missing_because", "native_library", "native_paths"]
+__all__ = [
+    "SWITCH",
+    "best_path",
+    "empty_in_huge_pages",
+    "missing_because",
+    "native_library",
+    "native_paths",
+]
 
 SWITCH = "CAMELID_NATIVE"
 LIBRARY_PATH = Path(__file__).with_name("libcamelid_native.so")
@@ -54,3 +62,11 @@ def best_path(instructions: str | None = None) -> int:
     """The number of these instructions, the best by default."""
     paths = native_paths()
     return paths[instructions] if instructions else next(iter(paths.values()))
+
+
+def empty_in_huge_pages(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Memory whose addresses are looked up a thousand times less often, if the system has such."""
+    made = torch.empty(shape, dtype=dtype)
+    if library := native_library():
+        library.camelid_advise(ctypes.c_void_p(made.data_ptr()), ctypes.c_int64(made.nbytes))
+    return made

@@ -3,7 +3,7 @@
 // Compiled once for each instruction set, as CAMELID_PATH.
 
 #include "kernels.h"
-#include "panels.h"
+#include "matrix.h"
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -26,7 +26,7 @@ void in_parallel(int num_threads, const Body& body) {
 }  // namespace
 
 // out [rows, height] = x [rows, width] times the matrix.
-void CAMELID_NAME(linear)(const bf16* matrix, const bf16* x, bf16* out, int64_t rows, int64_t width, int64_t height,
+void CAMELID_NAME(linear)(const Matrix& matrix, const bf16* x, bf16* out, int64_t rows, int64_t width, int64_t height,
                           int num_threads) {
   in_parallel(num_threads, [&](int thread, int threads) {
     project(thread, threads, matrix, width, height, x, rows, [&](int64_t row, int64_t first, const float* sums) {
@@ -37,7 +37,7 @@ void CAMELID_NAME(linear)(const bf16* matrix, const bf16* x, bf16* out, int64_t 
 }
 
 // out [rows, ffn] = silu(gate) · up, where the matrix has panels of gate and up in turn.
-void CAMELID_NAME(swiglu)(const bf16* matrix, const bf16* x, bf16* out, int64_t rows, int64_t width, int64_t ffn,
+void CAMELID_NAME(swiglu)(const Matrix& matrix, const bf16* x, bf16* out, int64_t rows, int64_t width, int64_t ffn,
                           int num_threads) {
   in_parallel(num_threads, [&](int thread, int threads) {
     project_swiglu(thread, threads, matrix, width, ffn, x, rows, out);

@@ -19,6 +19,12 @@ inline float bits_to_float(uint32_t bits) {
   return result;
 }
 
+inline int32_t float_to_bits(float value) {
+  int32_t result;
+  std::memcpy(&result, &value, sizeof result);
+  return result;
+}
+
 inline float widen(bf16 value) { return bits_to_float(static_cast<uint32_t>(value) << 16); }
 
 inline bf16 narrow(float value) {  // rounds to nearest even; NaN stays NaN
@@ -42,6 +48,10 @@ inline float exp_fast(float x) {
   p = p * r + 1.0f;
   p = p * r + 1.0f;
   return p * bits_to_float(static_cast<uint32_t>(static_cast<int32_t>(n) + 127) << 23);
+}
+
+inline int32_t nearest(float x) {  // integer; halves to even; |x| below 2^22
+  return float_to_bits(x + 12582912.0f) - 0x4b400000;
 }
 
 inline float silu(float x) { return x / (1.0f + exp_fast(-x)); }

@@ -13,9 +13,11 @@ namespace {
 constexpr int kPanelRows = 6;  // rows of x that meet two panels at once: their sums fill the registers
 
 // sums [R, T, 16], rows `sum_stride` apart, of R rows of x, `stride` apart, with T panels, `panel` apart.
-template <int R, int T>
+// kExpects: what lies `ahead` of the panels is read next, and is not where a processor would look for it.
+template <int R, int T, bool kExpects = false>
 inline __attribute__((always_inline)) void multiply(const bf16* panels, int64_t panel, const bf16* x, int64_t width,
-                                                    int64_t stride, float* sums, int64_t sum_stride) {
+                                                    int64_t stride, float* sums, int64_t sum_stride,
+                                                    int64_t ahead = 0) {
   const int64_t pairs = width / 2;
 #if defined(__AVX512BF16__)
   // Two sums for each output, added at the end: one row alone would wait for its sums. The same for any number of
@@ -27,6 +29,8 @@ inline __attribute__((always_inline)) void multiply(const bf16* panels, int64_t 
       for (int t = 0; t < T; ++t) sum[u][r][t] = _mm512_setzero_ps();
   auto add = [&](int64_t pair, int u) __attribute__((always_inline)) {
     __m512bh weights[T];
+    if (kExpects)
+      for (int t = 0; t < T; ++t) __builtin_prefetch(panels + t * panel + pair * 2 * kLanes + ahead, 0, 2);
     for (int t = 0; t < T; ++t) weights[t] = (__m512bh)_mm512_loadu_si512(panels + t * panel + pair * 2 * kLanes);
     for (int r = 0; r < R; ++r) {
       int32_t both;
@@ -62,82 +66,17 @@ inline __attribute__((always_inline)) void multiply(const bf16* panels, int64_t 
 }
 
 // The same for up to kPanelRows rows.
-template <int T>
+template <int T, bool kExpects = false>
 inline void multiply_rows(int64_t rows, const bf16* panels, int64_t panel, const bf16* x, int64_t width, int64_t stride,
-                          float* sums, int64_t sum_stride) {
+                          float* sums, int64_t sum_stride, int64_t ahead = 0) {
   switch (rows) {
-    case 1: return multiply<1, T>(panels, panel, x, width, stride, sums, sum_stride);
-    case 2: return multiply<2, T>(panels, panel, x, width, stride, sums, sum_stride);
-    case 3: return multiply<3, T>(panels, panel, x, width, stride, sums, sum_stride);
-    case 4: return multiply<4, T>(panels, panel, x, width, stride, sums, sum_stride);
-    case 5: return multiply<5, T>(panels, panel, x, width, stride, sums, sum_stride);
-    default: return multiply<6, T>(panels, panel, x, width, stride, sums, sum_stride);
+    case 1: return multiply<1, T, kExpects>(panels, panel, x, width, stride, sums, sum_stride, ahead);
+    case 2: return multiply<2, T, kExpects>(panels, panel, x, width, stride, sums, sum_stride, ahead);
+    case 3: return multiply<3, T, kExpects>(panels, panel, x, width, stride, sums, sum_stride, ahead);
+    case 4: return multiply<4, T, kExpects>(panels, panel, x, width, stride, sums, sum_stride, ahead);
+    case 5: return multiply<5, T, kExpects>(panels, panel, x, width, stride, sums, sum_stride, ahead);
+    default: return multiply<6, T, kExpects>(panels, panel, x, width, stride, sums, sum_stride, ahead);
   }
-}
-
-inline int64_t num_panels(int64_t size) { return (size + kLanes - 1) / kLanes; }
-
-// body(first row, rows): as many rows at a time as stay in the second cache while a matrix goes by.
-template <class Body>
-inline void in_pieces(int64_t rows, int64_t width, const Body& body) {
-  constexpr int64_t kCachedBytes = 1 << 19;
-  const int64_t piece = larger(kCachedBytes / (2 * width) / kPanelRows, 4) * kPanelRows;
-  for (int64_t first = 0; first < rows; first += piece) body(first, smaller(rows - first, piece));
-}
-
-// store(row, first output of the left panel, sums of its 16 outputs, the same of the right panel) for all rows and this
-// thread's share of the pairs of panels. One row reads one panel after the other: one stream from memory, not two.
-template <class Store>
-inline void project_pairs(Share share, const bf16* matrix, int64_t width, const bf16* x, int64_t rows,
-                          const Store& store) {
-  const int64_t panel = width * kLanes;
-  in_pieces(rows, width, [&](int64_t start, int64_t count) {
-    float sums[2 * kPanelRows * kLanes];
-    for (int64_t pair = share.begin; pair < share.end; ++pair)
-      for (int64_t first = start; first < start + count; first += kPanelRows) {
-        const int64_t some = smaller(start + count - first, kPanelRows);
-        const bf16 *panels = matrix + pair * 2 * panel, *from = x + first * width;
-        if (some == 1) {
-          multiply<1, 1>(panels, panel, from, width, width, sums, kLanes);
-          multiply<1, 1>(panels + panel, panel, from, width, width, sums + kLanes, kLanes);
-        } else {
-          multiply_rows<2>(some, panels, panel, from, width, width, sums, 2 * kLanes);
-        }
-        for (int64_t r = 0; r < some; ++r)
-          store(first + r, 2 * pair * kLanes, sums + 2 * r * kLanes, sums + (2 * r + 1) * kLanes);
-      }
-  });
-}
-
-// store(row, first output, sums of 16 outputs) for all rows and this thread's part of a matrix [height, width].
-template <class Store>
-inline void project(int thread, int threads, const bf16* matrix, int64_t width, int64_t height, const bf16* x,
-                    int64_t rows, const Store& store) {
-  const int64_t pairs = num_panels(height) / 2;
-  project_pairs(share_of(pairs, thread, threads), matrix, width, x, rows,
-                [&](int64_t row, int64_t first, const float* left, const float* right) {
-                  store(row, first, left);
-                  store(row, first + kLanes, right);
-                });
-  if (num_panels(height) % 2 && thread == threads - 1) {
-    float sums[kPanelRows * kLanes];
-    for (int64_t first = 0; first < rows; first += kPanelRows) {
-      const int64_t some = smaller(rows - first, kPanelRows);
-      multiply_rows<1>(some, matrix + 2 * pairs * width * kLanes, 0, x + first * width, width, width, sums, kLanes);
-      for (int64_t r = 0; r < some; ++r) store(first + r, 2 * pairs * kLanes, sums + r * kLanes);
-    }
-  }
-}
-
-// out [rows, ffn] = silu(gate) · up, this thread's part, where panels of gate and up take turns.
-inline void project_swiglu(int thread, int threads, const bf16* matrix, int64_t width, int64_t ffn, const bf16* x,
-                           int64_t rows, bf16* out) {
-  project_pairs(share_of(num_panels(ffn), thread, threads), matrix, width, x, rows,
-                [&](int64_t row, int64_t twice_first, const float* gate, const float* up) {
-                  bf16* to = out + row * ffn + twice_first / 2;
-                  for (int64_t lane = 0; lane < smaller(ffn - twice_first / 2, kLanes); ++lane)
-                    to[lane] = narrow(silu(gate[lane]) * up[lane]);
-                });
 }
 
 }  // namespace

@@ -8,8 +8,8 @@
 
 #define DECLARE(path)                                                                                       \
   void advance_##path(const Model&, const Step&, int);                                                      \
-  void linear_##path(const bf16*, const bf16*, bf16*, int64_t, int64_t, int64_t, int);                      \
-  void swiglu_##path(const bf16*, const bf16*, bf16*, int64_t, int64_t, int64_t, int);
+  void linear_##path(const Matrix&, const bf16*, bf16*, int64_t, int64_t, int64_t, int);                      \
+  void swiglu_##path(const Matrix&, const bf16*, bf16*, int64_t, int64_t, int64_t, int);
 #define PATH(path) {#path, advance_##path, linear_##path, swiglu_##path}
 
 DECLARE(baseline)
@@ -42,7 +42,8 @@ bool runs_here(int path) {
   if (path == 1) return is_avx2;
   if (path == 0)
     return is_avx2 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16");
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") &&
+           __builtin_cpu_supports("avx512bf16");
 #endif
   return path < kNumPaths;
 }
@@ -71,14 +72,14 @@ void camelid_advance(int path, const Model* model, const Step* step, int num_thr
   kPaths[path].advance(*model, *step, num_threads);
 }
 
-void camelid_linear(int path, const bf16* matrix, const bf16* x, bf16* out, int64_t rows, int64_t width,
+void camelid_linear(int path, const Matrix* matrix, const bf16* x, bf16* out, int64_t rows, int64_t width,
                     int64_t height, int num_threads) {
-  kPaths[path].linear(matrix, x, out, rows, width, height, num_threads);
+  kPaths[path].linear(*matrix, x, out, rows, width, height, num_threads);
 }
 
-void camelid_swiglu(int path, const bf16* matrix, const bf16* x, bf16* out, int64_t rows, int64_t width, int64_t ffn,
+void camelid_swiglu(int path, const Matrix* matrix, const bf16* x, bf16* out, int64_t rows, int64_t width, int64_t ffn,
                     int num_threads) {
-  kPaths[path].swiglu(matrix, x, out, rows, width, ffn, num_threads);
+  kPaths[path].swiglu(*matrix, x, out, rows, width, ffn, num_threads);
 }
 
 }  // extern "C"

@@ -5,6 +5,7 @@
 // does the small things for itself, which is cheaper than to wait for others.
 
 #include "attention.h"
+#include "matrix.h"
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -18,6 +19,7 @@ constexpr int64_t kFewRows = 8, kSerialProducts = 1 << 19;
 struct Task {
   const Model& model;
   const Step& step;
+  float* temperatures;   // [rows]
   float* qkv;            // [rows, (heads + 2 kv_heads) head_dim]
   float* partials;       // [rows, heads, splits, head_dim + 2]
   bf16* attended;        // [rows, heads head_dim]
@@ -52,7 +54,7 @@ struct Worker {
 };
 
 template <class Store>
-void project(const Worker& worker, const bf16* matrix, int64_t width, int64_t height, const bf16* x, int64_t rows,
+void project(const Worker& worker, const Matrix& matrix, int64_t width, int64_t height, const bf16* x, int64_t rows,
              const Store& store) {
   project(worker.thread, worker.threads, matrix, width, height, x, rows, store);
 }
@@ -86,7 +88,7 @@ void norm_rows(const Task& task, const Worker& worker, const bf16* weight) {
 void attention(const Task& task, const Worker& worker, const Layer& layer) {
   const Model& model = task.model;
   const int64_t width = model.heads * model.head_dim, rows = task.step.rows;
-  const Attention a{model, layer, task.step, task.qkv, task.partials, task.attended, task.most_splits};
+  const Attention a{model, layer, task.step, task.qkv, task.temperatures, task.partials, task.attended, task.most_splits};
   int64_t item = 0;
   auto is_mine = [&] { return item++ % worker.threads == worker.thread; };
   auto for_each_run = [&](const auto& body) {
@@ -96,7 +98,7 @@ void attention(const Task& task, const Worker& worker, const Layer& layer) {
     for_each_run([&](const Run& run) {
       for (int64_t row = run.first_row; row < run.first_row + run.rows; ++row)
         for (int64_t kv_head = 0; kv_head < model.kv_heads; ++kv_head)
-          if (is_mine()) store_new(a, run, row, kv_head, worker.scratch.head);
+          if (is_mine()) store_new(a, worker.scratch, run, row, kv_head);
     });
     worker.wait();
     item = 0;
@@ -113,7 +115,7 @@ void attention(const Task& task, const Worker& worker, const Layer& layer) {
         for (int64_t split = 0; split < splits; ++split) {
           if (!is_mine()) continue;
           if (!task.has_prompts && split == splits - 1)
-            store_new(a, run, run.first_row, kv_head, worker.scratch.head);  // only this split reads it
+            store_new(a, worker.scratch, run, run.first_row, kv_head);  // only this split reads it
           attend_split(a, worker.scratch, run, kv_head, split);
         }
       }
@@ -228,6 +230,22 @@ void logits(const Task& task, const Worker& worker) {
   project(worker, model.head, hidden, model.vocab, task.normed, count, store_in(task.step.logits, model.vocab));
 }
 
+// Embeddings of this thread's rows, and their temperatures.
+void begin(const Task& task, const Worker& worker) {
+  const Model& model = task.model;
+  const Share share = worker.mine(task.step.rows);
+  for (int64_t i = 0; i < task.step.num_runs; ++i) {
+    const Run& run = task.step.runs[i];
+    for (int64_t row = larger(run.first_row, share.begin); row < smaller(run.first_row + run.rows, share.end); ++row) {
+      const bf16* from = run.embeddings ? run.embeddings + (row - run.first_row) * model.hidden
+                                        : model.embeddings + task.step.token_ids[row] * model.hidden;
+      for (int64_t j = 0; j < model.hidden; ++j) task.step.x[row * model.hidden + j] = widen(from[j]);
+      const int64_t floors = (run.position + row - run.first_row + 1) / model.floor_scale;
+      task.temperatures[row] = floors ? 1.0 + model.attn_scale * std::log1p(static_cast<double>(floors)) : 1.0;
+    }
+  }
+}
+
 // Buffers of one kind, reserved before they are taken.
 struct Sizes {
   int64_t rows, choices, qkv, attended, hidden, shared_ffn = 0, ffn = 0, experts = 0, splits = 1, queries;
@@ -258,15 +276,17 @@ struct Sizes {
 void CAMELID_NAME(advance)(const Model& model, const Step& step, int num_threads) {
   const Sizes n(model, step);
   // What is done within a few microseconds is not worth waking other threads for.
-  if (n.rows * n.hidden * (n.qkv + n.attended + 3 * (n.shared_ffn + n.ffn)) < kSerialProducts) num_threads = 1;
+  int64_t products = n.rows * n.hidden * (n.qkv + n.attended + 3 * (n.shared_ffn + n.ffn));
+  for (int64_t i = 0; i < step.num_runs; ++i) products += step.runs[i].rows * step.runs[i].position * n.attended;
+  if (products < kSerialProducts) num_threads = 1;
   using W = Workspace;
   const int64_t sum = model.head_dim + 2, num_partials = n.rows * model.heads * n.splits * sum;
-  W common(W::size_of<float>(n.rows * n.qkv) + W::size_of<float>(num_partials) + W::size_of<bf16>(n.rows * n.attended) +
+  W common(W::size_of<float>(n.rows) + W::size_of<float>(n.rows * n.qkv) + W::size_of<float>(num_partials) + W::size_of<bf16>(n.rows * n.attended) +
            W::size_of<bf16>(n.rows * n.hidden) + W::size_of<bf16>(n.choices * n.hidden) +
            W::size_of<bf16>(n.rows * n.shared_ffn) + W::size_of<bf16>(n.choices * n.ffn) +
            W::size_of<float>(n.rows * n.experts) + W::size_of<float>(n.choices) + W::size_of<int32_t>(n.choices));
   Task task{model, step};
-  task.qkv = common.take<float>(n.rows * n.qkv), task.partials = common.take<float>(num_partials);
+  task.temperatures = common.take<float>(n.rows), task.qkv = common.take<float>(n.rows * n.qkv), task.partials = common.take<float>(num_partials);
   task.attended = common.take<bf16>(n.rows * n.attended), task.normed = common.take<bf16>(n.rows * n.hidden);
   task.scaled = common.take<bf16>(n.choices * n.hidden), task.shared = common.take<bf16>(n.rows * n.shared_ffn);
   task.activations = common.take<bf16>(n.choices * n.ffn);
@@ -283,18 +303,22 @@ void CAMELID_NAME(advance)(const Model& model, const Step& step, int num_threads
     worker.is_alone = n.rows < kFewRows;
     const int64_t few = worker.is_alone ? n.rows : 0, few_choices = few * model.top_k;
     W own(W::size_of<bf16>(n.queries * model.head_dim) + 2 * W::size_of<float>(n.queries * sum) +
-          W::size_of<float>(model.head_dim) +
-          W::size_of<int32_t>(n.choices) + W::size_of<int32_t>(n.experts + 1) + W::size_of<bf16>(few * n.hidden) +
+          W::size_of<float>(model.head_dim) + W::size_of<bf16>(model.head_dim) +
+          2 * W::size_of<bf16>(model.head_dim * kPageSize) + W::size_of<int32_t>(n.choices) + W::size_of<int32_t>(n.experts + 1) + W::size_of<bf16>(few * n.hidden) +
           W::size_of<bf16>(few_choices * n.hidden) + W::size_of<bf16>(few * n.attended) +
           W::size_of<float>(few_choices) + W::size_of<int32_t>(few_choices));
     worker.scratch = {own.take<bf16>(n.queries * model.head_dim), own.take<float>(n.queries * sum),
-                      own.take<float>(n.queries * sum), own.take<float>(model.head_dim)};
+                      own.take<float>(n.queries * sum), own.take<float>(model.head_dim),
+                      own.take<bf16>(model.head_dim), own.take<bf16>(model.head_dim * kPageSize),
+                      own.take<bf16>(model.head_dim * kPageSize)};
     worker.order = own.take<int32_t>(n.choices), worker.ends = own.take<int32_t>(n.experts + 1);
     worker.normed = few ? own.take<bf16>(few * n.hidden) : task.normed;
     worker.scaled = few ? own.take<bf16>(few_choices * n.hidden) : task.scaled;
     worker.attended = few ? own.take<bf16>(few * n.attended) : task.attended;
     worker.weights = few ? own.take<float>(few_choices) : task.weights;
     worker.routed = few ? own.take<int32_t>(few_choices) : task.routed;
+    begin(task, worker);
+    worker.wait();
     for (int64_t i = 0; i < model.num_layers; ++i) {
       const Layer& layer = model.layers[i];
       norm_rows(task, worker, layer.input_norm);

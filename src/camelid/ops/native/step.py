@@ -12,9 +12,10 @@ from jaxtyping import BFloat16, Float, Int
 from torch import Tensor
 
 from camelid.ops.native.library import best_path, native_library
-from camelid.ops.native.panels import PackedMatrix, PackedSwiglu, Pages
+from camelid.ops.native.pages import LayerPages
+from camelid.ops.native.panels import MatrixStruct, PackedMatrix, PackedSwiglu
 
-__all__ = ["DecoderStep", "LayerWeights", "ModelShape", "Run"]
+__all__ = ["DecoderStep", "LayerWeights", "ModelShape", "Run", "StepOutput"]
 
 
 @dataclass(frozen=True)
@@ -31,52 +32,62 @@ class LayerWeights:
     selection_bias: Float[Tensor, "experts"] | None
     gate_up: tuple[PackedSwiglu, ...]
     down: tuple[PackedMatrix, ...]
-    keys: Pages
-    values: Pages
+    pages: LayerPages
     is_chunked: bool
     use_qk_norm: bool
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What is the same in all layers. Sizes are in values, the chunk in positions."""
+    """What is the same in all layers. `turns` are cosine and sine of every pair, at each place in a chunk.
+
+    A temperature is 1 + attn_scale · ln(floor((position + 1) / floor_scale) + 1).
+    """
 
     num_attention_heads: int
-    chunk_size: int
     top_k: int
     eps: float
+    turns: Float[Tensor, "chunk head_dim"]
+    floor_scale: int = 1
+    attn_scale: float = 0.0
 
 
-_POINTERS = (
-    "input_norm qkv o post_norm shared_gate_up shared_down router selection_bias gate_up down keys values"
-)
+# In the order of kernels.h. Experts are arrays of matrices.
+_FIELDS = "input_norm qkv o post_norm shared_gate_up shared_down router selection_bias gate_up down"
+_PAGES = "keys values key_scales value_scales"
+_MATRICES = ("qkv", "o", "shared_gate_up", "shared_down", "router")
 _SIZES = "shared_ffn ffn num_experts is_chunked use_qk_norm"
 
 
 class _Layer(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in _POINTERS.split()] + [
-        (name, ctypes.c_int64) for name in _SIZES.split()
+    _fields_ = [
+        *((name, MatrixStruct if name in _MATRICES else ctypes.c_void_p) for name in _FIELDS.split()),
+        *((name, ctypes.c_void_p) for name in _PAGES.split()),
+        *((name, ctypes.c_int64) for name in _SIZES.split()),
     ]
 
 
-_MODEL_SIZES = "num_layers hidden heads kv_heads head_dim vocab top_k chunk_size"
+_MODEL_SIZES = "num_layers hidden heads kv_heads head_dim vocab top_k chunk_size floor_scale"
 
 
 class _Model(ctypes.Structure):
     _fields_ = [
         ("layers", ctypes.POINTER(_Layer)),
+        ("embeddings", ctypes.c_void_p),
         ("final_norm", ctypes.c_void_p),
-        ("head", ctypes.c_void_p),
+        ("head", MatrixStruct),
+        ("turns", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in _MODEL_SIZES.split()),
+        ("attn_scale", ctypes.c_float),
         ("eps", ctypes.c_float),
     ]
 
 
-_STEP_POINTERS, _STEP_SIZES = "turns temperatures x logit_rows logits routed", "num_runs rows num_logits"
+_STEP_POINTERS, _STEP_SIZES = "token_ids x logit_rows logits routed", "num_runs rows num_logits"
 
 
 class _Run(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in ("chunked_pages", "global_pages")] + [
+    _fields_ = [(name, ctypes.c_void_p) for name in ("chunked_pages", "global_pages", "embeddings")] + [
         (name, ctypes.c_int64) for name in ("first_row", "rows", "position")
     ]
 
@@ -93,9 +104,17 @@ class Run(NamedTuple):
     """Consecutive new tokens of one sequence, all in the same chunk, and its pages: of that chunk, and of all."""
 
     position: int
-    rows: int
+    inputs: Sequence[int] | BFloat16[Tensor, "rows hidden"]  # token ids, or embeddings
     chunked_pages: Int[Tensor, "pages"]
     global_pages: Int[Tensor, "pages"]
+
+
+class StepOutput(NamedTuple):
+    """What a step computed."""
+
+    logits: Float[Tensor, "wanted vocab"]
+    routed: Int[Tensor, "layers rows top_k"]  # the experts chosen, -1 in dense layers
+    hidden: Float[Tensor, "rows hidden"]  # before the final norm
 
 
 class DecoderStep:
@@ -108,76 +127,72 @@ class DecoderStep:
         self,
         shape: ModelShape,
         layers: Sequence[LayerWeights],
+        embeddings: BFloat16[Tensor, "vocab hidden"] | None = None,
         final_norm: BFloat16[Tensor, "hidden"] | None = None,
         head: PackedMatrix | None = None,
         instructions: str | None = None,
     ) -> None:
         self._library, self._path = native_library(), best_path(instructions)
-        self._keep: list[Any] = [layers, final_norm, head]
+        self._keep: list[Any] = [shape, layers, embeddings, final_norm, head]
         self._layers = (_Layer * len(layers))(*(self._layer(layer) for layer in layers))
-        _, kv_heads, _, pairs, _, _ = layers[0].keys.shape
-        hidden, self.vocab = layers[0].input_norm.shape[0], 0 if head is None else head.height
+        _, kv_heads, _, pairs, _, _ = layers[0].pages.keys.shape
+        self.hidden_size, self.vocab = layers[0].input_norm.shape[0], 0 if head is None else head.height
         self.num_layers, self.top_k = len(layers), shape.top_k
+        chunk_size, head_dim = shape.turns.shape
+        assert head_dim == 2 * pairs, (shape.turns.shape, pairs)
         self._model = _Model(
-            self._layers, _address(final_norm), _address(head), len(layers), hidden, shape.num_attention_heads,
-            kv_heads, 2 * pairs, self.vocab, shape.top_k, shape.chunk_size, shape.eps,
+            self._layers, _address(embeddings), _address(final_norm), MatrixStruct.of(head), _address(shape.turns),
+            len(layers), self.hidden_size, shape.num_attention_heads, kv_heads, head_dim, self.vocab, shape.top_k,
+            chunk_size, shape.floor_scale, shape.attn_scale, shape.eps,
         )  # fmt: skip
 
     def _layer(self, layer: LayerWeights) -> _Layer:
-        experts = [_addresses(layer.gate_up), _addresses(layer.down)]
-        self._keep.append(experts)
-        single = [getattr(layer, name) for name in _POINTERS.split()]
-        pointers = [
-            ctypes.cast(experts.pop(0), ctypes.c_void_p) if isinstance(value, tuple) else _address(value)
-            for value in single
-        ]
+        fields = {name: self._field(getattr(layer, name)) for name in _FIELDS.split()}
+        pages = {name: _address(getattr(layer.pages, name)) for name in _PAGES.split()}
         ffn = layer.gate_up[0].height if layer.gate_up else 0
         sizes = (layer.shared_gate_up.height, ffn, len(layer.down), layer.is_chunked, layer.use_qk_norm)
-        return _Layer(*pointers, *sizes)
+        given = {name: value for name, value in (fields | pages).items() if value is not None}
+        return _Layer(**given, **dict(zip(_SIZES.split(), sizes, strict=True)))
 
-    def __call__(
-        self,
-        x: Float[Tensor, "rows hidden"],
-        runs: Sequence[Run],
-        turns: Float[Tensor, "rows head_dim"],
-        temperatures: Float[Tensor, "rows"],
-        logit_rows: Int[Tensor, "wanted"],
-    ) -> tuple[Float[Tensor, "wanted vocab"], Int[Tensor, "layers rows top_k"]]:
-        """Logits of the rows wanted, and the experts chosen, -1 in dense layers.
+    def _field(self, value: Tensor | PackedMatrix | tuple[PackedMatrix, ...] | None) -> Any:
+        if isinstance(value, tuple):
+            structs = (MatrixStruct * len(value))(*map(MatrixStruct.of, value))
+            self._keep.append(structs)
+            return ctypes.cast(structs, ctypes.c_void_p)
+        return MatrixStruct.of(value) if isinstance(value, PackedMatrix) else _address(value)
 
-        Turns x (fp32 embeddings, run after run) into the last layer's hidden states, in place, and writes new keys and
-        values into the sequences' pages. `turns` holds cosine and sine of every pair.
-        """
-        rows = x.shape[0]
-        logits = torch.empty(len(logit_rows), self.vocab)
-        routed = torch.empty(self.num_layers, rows, self.top_k, dtype=torch.int32)
-        first, structs = 0, (_Run * len(runs))()
+    def __call__(self, runs: Sequence[Run], logit_rows: Sequence[int]) -> StepOutput:
+        """Logits of the rows wanted, counted over all runs. New keys and values go into the sequences' pages."""
+        token_ids: list[int] = []
+        structs = (_Run * len(runs))()
         for struct, run in zip(structs, runs, strict=True):
             struct.chunked_pages, struct.global_pages = (
                 run.chunked_pages.data_ptr(),
                 run.global_pages.data_ptr(),
             )
-            struct.first_row, struct.rows, struct.position = first, run.rows, run.position
-            first += run.rows
-        assert first == rows and logit_rows.dtype == torch.int64, (first, rows, logit_rows.dtype)
+            struct.position, struct.first_row, struct.rows = run.position, len(token_ids), len(run.inputs)
+            if isinstance(run.inputs, Tensor):
+                struct.embeddings = _address(run.inputs)
+                token_ids += [-1] * len(run.inputs)
+            else:
+                token_ids += run.inputs
+        rows, wanted = len(token_ids), len(logit_rows)
+        hidden, logits = torch.empty(rows, self.hidden_size), torch.empty(wanted, self.vocab)
+        routed = torch.empty(self.num_layers, rows, self.top_k, dtype=torch.int32)
+        ids, places = (ctypes.c_int64 * rows)(*token_ids), (ctypes.c_int64 * wanted)(*logit_rows)
         step = _Step(
-            structs, *map(_address, (turns, temperatures, x, logit_rows, logits, routed)),
-            len(runs), rows, len(logit_rows),
+            structs, ctypes.addressof(ids), hidden.data_ptr(), ctypes.addressof(places), logits.data_ptr(),
+            routed.data_ptr(), len(runs), rows, wanted,
         )  # fmt: skip
         assert self._library is not None
         self._library.camelid_advance(
             self._path, ctypes.byref(self._model), ctypes.byref(step), torch.get_num_threads()
         )
-        return logits, routed
+        return StepOutput(logits, routed, hidden)
 
 
-def _address(what: Tensor | PackedMatrix | PackedSwiglu | None) -> int | None:
-    if what is None:
+def _address(tensor: Tensor | None) -> int | None:
+    if tensor is None:
         return None
-    tensor = what if isinstance(what, Tensor) else what.panels
     assert tensor.is_contiguous() and tensor.device.type == "cpu", (tensor.stride(), tensor.device)
     return tensor.data_ptr()
-
-
-def _addresses(all_of: Sequence[Tensor | PackedMatrix | PackedSwiglu]) -> ctypes.Array[ctypes.c_void_p]:
-    return (ctypes.c_void_p * len(all_of))(*map(_address, all_of))
