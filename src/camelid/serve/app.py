@@ -74,6 +74,10 @@ def create_app(load: Callable[[], Coroutine[Any, Any, ServedModel]], limits: Lim
             "max_context": model.engine.max_context,
             "digest": model.digest,
             "quantisation": model.quantisation,
+            "num_layers": model.num_layers,
+            "num_experts": model.num_experts,
+            "input_modalities": ["text", "image", "video"] if model.sees else ["text"],
+            "max_body_bytes": limits.max_body_bytes,
         }
 
     @app.get("/health")
