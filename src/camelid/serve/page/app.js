@@ -13,7 +13,7 @@ import { Sidebar, drawModelFacts } from "./sidebar.js";
 import { openStore } from "./store.js";
 import { Transcript } from "./transcript.js";
 
-const SAVE_EVERY_MS = 2000;
+const SAVE_EVERY_MS = 5000;
 
 class App {
   constructor() {
@@ -21,6 +21,7 @@ class App {
     this.model = null;
     this.conversation = newConversation();
     this.running = null; // {turn, conversation, controller}
+    this.removed = new Set(); // ids that an answer still on its way must not bring back
     const shared = { fail: (message) => this.notify(message), limits: () => this.limits() };
     this.composer = new Composer({
       ...shared,
@@ -149,7 +150,7 @@ class App {
     this.drawContext();
     this.say(turn.error ? turn.error.message : turn.text);
     if (turn.error?.status === 401) this.askForKey();
-    if (this.isKept(conversation)) await this.save(conversation);
+    await this.save(conversation);
   }
 
   #drawAnswer(turn, isRunning) {
@@ -225,6 +226,7 @@ class App {
 
   async remove(id, title) {
     if (!(await ask(`Delete “${title}”? It is nowhere else.`, "Delete"))) return;
+    this.removed.add(id);
     await this.store.remove(id);
     if (id === this.conversation.id) {
       this.stop();
@@ -232,11 +234,8 @@ class App {
     } else this.drawTitles();
   }
 
-  isKept(conversation) {
-    return conversation === this.conversation || this.titles.some(({ id }) => id === conversation.id);
-  }
-
   async save(conversation) {
+    if (this.removed.has(conversation.id)) return;
     try {
       await this.store.save(conversation, titleOf(conversation));
     } catch (error) {
@@ -276,8 +275,7 @@ class App {
   }
 
   async drawTitles() {
-    this.titles = await this.store.titles();
-    this.sidebar.draw(this.titles, this.conversation.id);
+    this.sidebar.draw(await this.store.titles(), this.conversation.id);
   }
 
   /** How much of the context the conversation has used, by the last answer that the server counted. */

@@ -20,8 +20,8 @@ export function checkRequest(body, maxBytes) {
   const size = new Blob([body]).size;
   if (size > maxBytes) {
     throw new Error(
-      `With its pictures and clips this conversation has ${megabytes(size)}, and the server takes ${megabytes(maxBytes)}. ` +
-        "Remove some, or begin a new conversation.",
+      `With its pictures and clips this conversation has ${megabytes(size)}, and the server takes ` +
+        `${megabytes(maxBytes)}. Remove some, or begin a new conversation.`,
     );
   }
 }

@@ -127,5 +127,6 @@ export class Composer {
 /** A picture or clip as it is shown; a small one has no controls. */
 export function pictureOf({ kind, name, url }, isSmall = false) {
   if (url.startsWith("data:image/")) return make("img", { src: url, alt: name });
-  return make("video", { src: url, controls: !isSmall, muted: true, loop: true, playsInline: true, "aria-label": name });
+  const playing = { controls: !isSmall, muted: true, loop: true, playsInline: true };
+  return make("video", { src: url, "aria-label": name, ...playing });
 }

@@ -4,10 +4,28 @@ import { byId, make } from "./dom.js";
 
 const FIELDS = [
   { name: "system", label: "System prompt", kind: "textarea", hint: "Said before every conversation." },
-  { name: "temperature", label: "Temperature", half: true, min: 0, max: 2, step: 0.05, hint: "0: always the likeliest token." },
-  { name: "top_p", label: "Top p", half: true, min: 0.01, max: 1, step: 0.01, hint: "Of the likeliest tokens, this much." },
-  { name: "max_tokens", label: "Longest answer", half: true, min: 1, step: 1, hint: "In tokens; empty: no limit." },
-  { name: "seed", label: "Seed", half: true, min: 0, step: 1, hint: "The same one, the same answer." },
+  {
+    name: "temperature",
+    label: "Temperature",
+    hint: "0: always the likeliest token.",
+    half: true,
+    range: { min: 0, max: 2, step: 0.05 },
+  },
+  {
+    name: "top_p",
+    label: "Top p",
+    hint: "Of the likeliest tokens, this much.",
+    half: true,
+    range: { min: 0.01, max: 1, step: 0.01 },
+  },
+  {
+    name: "max_tokens",
+    label: "Longest answer",
+    hint: "In tokens; empty: no limit.",
+    half: true,
+    range: { min: 1, step: 1 },
+  },
+  { name: "seed", label: "Seed", hint: "The same one, the same answer.", half: true, range: { min: 0, step: 1 } },
   { name: "key", label: "API key", kind: "password", hint: "Kept in this browser, sent to this server only." },
 ];
 
@@ -39,11 +57,11 @@ export function openSettings(values, saved, focus = null, note = "") {
   if (focus) inputs.get(focus).focus();
 }
 
-function inputFor({ name, kind, min, max, step }, value) {
+function inputFor({ name, kind, range }, value) {
   const common = { id: `setting-${name}`, name, value: value ?? "", autocomplete: "off" };
   if (kind === "textarea") return make("textarea", { ...common, rows: 3 });
   if (kind) return make("input", { ...common, type: kind });
-  return make("input", { ...common, type: "number", min, max: max ?? "", step, inputMode: "decimal" });
+  return make("input", { ...common, type: "number", ...range, inputMode: "decimal" });
 }
 
 function valueOf(input) {

@@ -127,7 +127,7 @@ export class Inside {
     const place = this.isPicked ? `Token ${this.selected + 1} of ${tokens.length}` : "Least sure";
     this.parts.token.replaceChildren(make("span", {}, place), name);
     const { rows, rest } = distribution(token);
-    const bars = rows.map(({ text, probability, isChosen }) => bar(visible(text), probability, isChosen ? "chosen" : ""));
+    const bars = rows.map((row) => bar(visible(row.text), row.probability, row.isChosen ? "chosen" : ""));
     if (rest > 0.0005) bars.push(bar("all others", rest, "rest"));
     this.parts.bars.replaceChildren(...bars);
     const chosen = token.experts.slice(0, MAX_ROUTE).map((layer, index) => this.#routeStep(layer, index));

@@ -56,7 +56,8 @@ function codeBlock(block, leaf) {
   const text = block.lines.map((line) => line.text).join("\n");
   const code = make("code");
   leaf(code, text, offsetsOf(block.lines));
-  const head = make("figcaption", {}, make("span", {}, block.language || "text"), copyButton("Copy the code", () => text));
+  const copy = copyButton("Copy the code", () => text);
+  const head = make("figcaption", {}, make("span", {}, block.language || "text"), copy);
   return make("figure.code", {}, head, make("pre", { tabIndex: 0 }, code));
 }
 
@@ -83,7 +84,8 @@ function table({ rows, alignments }, leaf) {
     });
     return make("tr", {}, ...cells);
   });
-  return make("div.wide-table", { tabIndex: 0 }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...body)));
+  const made = make("table", {}, make("thead", {}, head), make("tbody", {}, ...body));
+  return make("div.wide-table", { tabIndex: 0 }, made);
 }
 
 function inline(parent, lines, leaf) {

@@ -96,7 +96,8 @@ function list(lines, start, depth) {
       const indent = text.length - text.trimStart().length;
       const isBlank = !text.trim();
       // Two spaces are enough for what belongs to an item: models are not exact about it.
-      if (!isBlank && indent < 2 && (ITEM.test(text) || beginsBlock(lines, next, depth) || isBlankLine(lines, next - 1))) break;
+      const isOther = () => ITEM.test(text) || beginsBlock(lines, next, depth) || isBlankLine(lines, next - 1);
+      if (!isBlank && indent < 2 && isOther()) break;
       inner.push(cut(lines[next], Math.min(indent, width)));
     }
     items.push({ blocks: blocksOf(inner, depth + 1), to: next });

@@ -8,7 +8,8 @@ const ESCAPABLE = /[!-/:-@[-`{-~]/;
 const WORD = /[\p{L}\p{N}]/u;
 const MAX_LINK = 2000;
 
-/** Spans {kind: "text" | "code", from, to}, {kind: "strong" | "em" | "del" | "link", spans, href} and {kind: "break", from}. */
+/** Spans {kind: "text" | "code", from, to}, {kind: "strong" | "em" | "del" | "link" | "plain", spans, href} and
+ * {kind: "break", from}; `from` and `to` are places in the text. */
 export function spansOf(text, from = 0, to = text.length, depth = 0) {
   const spans = [];
   const hopeless = new Set(); // marks that nothing closes from here on: looked for once only
@@ -112,10 +113,10 @@ function markedAt(text, start, to, depth, hopeless) {
 function closing(text, from, to, mark) {
   for (let end = text.indexOf(mark, from + 1); end >= 0 && end + mark.length <= to; end = text.indexOf(mark, end + 1)) {
     if (/[\s\\]/.test(text[end - 1])) continue;
-    const after = text[end + mark.length];
-    if (mark.length === 1 && (after === mark || text[end - 1] === mark)) continue;
+    const after = end + mark.length < to ? text[end + mark.length] : "";
+    if (mark.length === 1 && (after === mark || (end > from && text[end - 1] === mark))) continue;
     if (mark.length === 2 && after === mark[0] && end + 3 <= to) return end + 1; // ***: the inner one closes first
-    if (mark[0] === "_" && WORD.test(after ?? "")) continue;
+    if (mark[0] === "_" && WORD.test(after)) continue;
     return end;
   }
   return -1;

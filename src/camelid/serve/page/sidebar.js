@@ -7,6 +7,7 @@ export class Sidebar {
   constructor(actions) {
     this.actions = actions;
     this.list = byId("conversations");
+    this.drawn = "";
     this.element = byId("sidebar");
     byId("new-chat").addEventListener("click", () => actions.create());
     byId("open-sidebar").addEventListener("click", () => this.toggle(true));
@@ -34,8 +35,11 @@ export class Sidebar {
     else if (wasOpen) byId("open-sidebar").focus();
   }
 
-  /** `titles`: [{id, title}]. */
+  /** `titles`: [{id, title}]. What is drawn already stays, and with it the focus. */
   draw(titles, currentId) {
+    const wanted = JSON.stringify([currentId, titles.map(({ id, title }) => [id, title])]);
+    if (wanted === this.drawn) return;
+    this.drawn = wanted;
     this.list.replaceChildren(...titles.map(({ id, title }) => this.#row(id, title, id === currentId)));
   }
 

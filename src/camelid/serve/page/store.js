@@ -74,7 +74,8 @@ class MemoryStore {
   #kept = new Map();
 
   async titles() {
-    return newestFirst([...this.#kept.values()].map(({ title, body }) => ({ ...JSON.parse(body), title, turns: undefined })));
+    const kept = [...this.#kept.values()].map(({ title, body }) => ({ ...JSON.parse(body), title, turns: null }));
+    return newestFirst(kept);
   }
 
   async load(id) {

@@ -79,7 +79,8 @@ export class Transcript {
       });
       edit.classList.add("edit");
       const actions = make("div.actions", {}, copyButton("Copy the question", () => turn.text), edit);
-      made.replaceChildren(...(files.length ? [make("div.files", {}, ...files)] : []), ...(text ? [text] : []), actions);
+      const shown = [files.length ? make("div.files", {}, ...files) : null, text, actions];
+      made.replaceChildren(...shown.filter(Boolean));
     };
     show();
     return made;
