@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 
 import httpx
 import pytest
 from playwright.sync_api import Browser
 
 from browsing import Visit, running_browser, visiting
-from camelid.infer.request import QueueFull
+from camelid.infer.request import QueueFull, Request, TokenEvent
 from camelid.serve import Limits
 from camelid.testing.scripted_engine import ScriptedEngine
 from served import chat_format, scripted, serving
@@ -209,9 +210,28 @@ def test_a_key_is_asked_for_and_kept(browser: Browser) -> None:
 
 
 class FullEngine(ScriptedEngine):
-    async def stream(self, request: object) -> object:  # type: ignore[override]
+    async def stream(self, request: Request) -> AsyncGenerator[TokenEvent]:
         raise QueueFull("256 requests are waiting")
         yield
+
+
+class FailingEngine(ScriptedEngine):
+    async def stream(self, request: Request) -> AsyncGenerator[TokenEvent]:
+        async with aclosing(super().stream(request)) as events:
+            async for event in events:
+                yield event
+                if event.text == "l":
+                    raise RuntimeError("out of order")
+
+
+def test_what_fails_in_the_middle_keeps_what_was_said(browser: Browser) -> None:
+    with serving(scripted(FailingEngine("camels"))) as address, visiting(browser, address) as visit:
+        answer = visit.ask("Hello")
+        assert answer.locator(".said").inner_text() == "camel"
+        assert answer.get_by_role("alert").inner_text() == "the engine has stopped"
+        answer.get_by_role("button", name="Answer again").click()
+        visit.answers.get_by_text("the engine has stopped").wait_for()
+        assert visit.answers.count() == 1
 
 
 def test_what_the_server_refuses_is_said(browser: Browser, address: str) -> None:

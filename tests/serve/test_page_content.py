@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -351,7 +352,8 @@ def test_alternatives_of_a_real_model(browser: Browser) -> None:
             rest_chance = float(rest.get_attribute("data-probability") or "nan") if rest.count() else 0
             assert sum(chances) + rest_chance == pytest.approx(1, abs=1e-3)
             assert inside.locator(".route span").count() == 6
-        widths = inside.locator(".bars i").evaluate_all(
-            "(all) => all.map((one) => one.getBoundingClientRect().width)"
-        )
-        assert len(widths) >= 6 and max(widths) > 0
+            scale = float(re.findall(r"bars to (\d+) %", inside.locator("h3 small").inner_text())[0]) / 100
+            shares = inside.locator(".bars b").evaluate_all(
+                "(all) => all.map((one) => one.firstChild.getBoundingClientRect().width / one.clientWidth)"
+            )
+            assert shares == pytest.approx([max(chance / scale, 0.005) for chance in chances], abs=0.01)

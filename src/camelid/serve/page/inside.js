@@ -6,6 +6,7 @@ import { Strip, describeToken } from "./strip.js";
 import { distribution, leastSure, loads, percent, visible } from "./tokens.js";
 
 const MAX_ROUTE = 64; // layers whose experts are also written as numbers
+const SCALES = [0.1, 0.25, 0.5, 1]; // probabilities that a full bar may stand for: the least with which all fit
 
 export class Inside {
   /** `onselect(turn, index)` is told which token is looked at. */
@@ -34,7 +35,8 @@ export class Inside {
     );
     this.tokenPart = make("section", {}, token, bars, route);
     element.append(make("h2", {}, "Look inside"), hint, this.expertParts, this.tokenPart, spoken);
-    load.addEventListener("pointerover", (event) => this.#showExpert(event.target.closest("[data-expert]")));
+    load.addEventListener("pointerover", (event) => this.#pointAt(event, false));
+    load.addEventListener("click", (event) => this.#pointAt(event, true));
     load.addEventListener("pointerleave", () => this.#showExpert(null));
   }
 
@@ -62,8 +64,16 @@ export class Inside {
     this.onselect(this.turn, index);
   }
 
-  #showExpert(bar) {
-    this.expert = bar ? Number(bar.dataset.expert) : null;
+  /** A finger taps a bar, and taps it again; it does not rest on one. */
+  #pointAt(event, isClick) {
+    if ((event.pointerType === "touch") !== isClick) return;
+    const bar = event.target.closest("[data-expert]");
+    const expert = bar ? Number(bar.dataset.expert) : null;
+    this.#showExpert(isClick && expert === this.expert ? null : expert);
+  }
+
+  #showExpert(expert) {
+    this.expert = expert;
     this.#drawStrip(false);
   }
 
@@ -123,12 +133,14 @@ export class Inside {
     const token = this.selected === null ? undefined : tokens[this.selected];
     this.tokenPart.hidden = !token;
     if (!token) return;
+    const { rows, rest } = distribution(token);
+    const scale = SCALES.find((most) => rows.every((row) => row.probability <= most)) ?? 1;
     const name = make("code", {}, visible(token.text));
     const place = this.isPicked ? `Token ${this.selected + 1} of ${tokens.length}` : "Least sure";
-    this.parts.token.replaceChildren(make("span", {}, place), name);
-    const { rows, rest } = distribution(token);
-    const bars = rows.map((row) => bar(visible(row.text), row.probability, row.isChosen ? "chosen" : ""));
-    if (rest > 0.0005) bars.push(bar("all others", rest, "rest"));
+    const note = make("small", {}, `bars to ${100 * scale} %`);
+    this.parts.token.replaceChildren(make("span", {}, place), name, note);
+    const bars = rows.map((row) => bar(row, scale));
+    if (rest > 0.0005) bars.push(restRow(rest));
     this.parts.bars.replaceChildren(...bars);
     const chosen = token.experts.slice(0, MAX_ROUTE).map((layer, index) => this.#routeStep(layer, index));
     const isRouted = token.experts.some((layer) => layer.length);
@@ -143,11 +155,16 @@ export class Inside {
   }
 }
 
-function bar(text, probability, kind) {
+function bar({ text, probability, isChosen }, scale) {
   const fill = make("i");
-  fill.style.width = `${Math.max(100 * probability, 0.5)}%`;
-  const made = make(`li${kind ? `.${kind}` : ""}`, {}, make("code", {}, text), make("b", {}, fill));
-  made.append(make("span", {}, percent(Math.log(probability))));
+  fill.style.width = `${Math.min(100, Math.max((100 * probability) / scale, 0.5))}%`;
+  return row(isChosen ? "li.chosen" : "li", make("code", {}, visible(text)), make("b", {}, fill), probability);
+}
+
+const restRow = (probability) => row("li.rest", make("span", {}, "all others"), make("span"), probability);
+
+function row(kind, name, middle, probability) {
+  const made = make(kind, {}, name, middle, make("span", {}, percent(Math.log(probability))));
   made.dataset.probability = probability;
   return made;
 }

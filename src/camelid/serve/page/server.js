@@ -11,6 +11,7 @@ export class Refusal extends Error {
 }
 
 const UNREACHABLE = "The server does not answer.";
+const BROKEN = "The connection broke in the middle of the answer.";
 
 /** The model that is served: id, max_context, digest, quantisation, num_layers, num_experts, … */
 export async function fetchModel(key) {
@@ -23,7 +24,7 @@ export async function* streamAnswer(body, key, signal) {
   const sent = { method: "POST", body, headers: { ...headers(key), "Content-Type": "application/json" }, signal };
   const response = await ask("/v1/chat/completions", sent);
   let isDone = false;
-  for await (const data of readEvents(response.body)) {
+  for await (const data of unbroken(readEvents(response.body))) {
     if (data === "[DONE]") {
       isDone = true; // and the stream ends by itself: who leaves now would be counted as hanging up
       continue;
@@ -32,7 +33,15 @@ export async function* streamAnswer(body, key, signal) {
     if (chunk.error) throw new Refusal(500, chunk.error.message);
     yield chunk;
   }
-  if (!isDone) throw new Refusal(0, "The connection broke in the middle of the answer.");
+  if (!isDone) throw new Refusal(0, BROKEN);
+}
+
+async function* unbroken(events) {
+  try {
+    yield* events;
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new Refusal(0, BROKEN);
+  }
 }
 
 const headers = (key) => (key ? { Authorization: `Bearer ${key}` } : {});

@@ -53,11 +53,9 @@ export class Strip {
 
   #show(index) {
     const { element } = this;
-    const left = GUTTER + index * this.column;
-    if (left - GUTTER < element.scrollLeft) element.scrollLeft = left - GUTTER;
-    else if (left + this.column > element.scrollLeft + element.clientWidth) {
-      element.scrollLeft = left + this.column - element.clientWidth;
-    }
+    const left = index * this.column - element.scrollLeft; // from the first column that is in view
+    const room = element.clientWidth - GUTTER;
+    if (left < 0 || left + this.column > room) element.scrollLeft += left - room / 2;
   }
 
   #describe() {
