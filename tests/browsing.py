@@ -93,7 +93,7 @@ def visiting(browser: Browser, address: str, *, is_ready: bool = True, **context
     try:
         visit = Visit(profile.new_page(), address)
         page, problems = visit.page, visit.problems
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.on(
             "console", lambda said: problems.append(said.text) if said.type in ("error", "warning") else None
         )

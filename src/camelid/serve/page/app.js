@@ -1,7 +1,7 @@
 // The page: puts its parts together and holds what is going on.
 
 import { emptyAnswer, fillAnswer } from "./answer.js";
-import { checkRequest, filesIn } from "./attachments.js";
+import { checkRequest, takeDrops } from "./attachments.js";
 import { Composer } from "./composer.js";
 import { cutFrom, newConversation, question, requestBody, titleOf } from "./conversation.js";
 import { ask, openSettings } from "./dialogs.js";
@@ -328,17 +328,8 @@ class App {
       event.preventDefault();
       this.transcript.edit(this.conversation.turns.findLastIndex((turn) => turn.role === "user"));
     });
-    addEventListener("dragover", (event) => {
-      event.preventDefault();
-      byId("drop").hidden = false;
-    });
-    addEventListener("dragleave", (event) => {
-      if (!event.relatedTarget) byId("drop").hidden = true;
-    });
-    addEventListener("drop", (event) => {
-      event.preventDefault();
-      byId("drop").hidden = true;
-      this.composer.addFiles(filesIn(event.dataTransfer));
+    takeDrops(byId("drop"), (files) => {
+      this.composer.addFiles(files);
       this.composer.focus();
     });
   }

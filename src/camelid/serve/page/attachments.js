@@ -31,6 +31,22 @@ export function filesIn(transfer) {
   return [...(transfer?.files ?? [])];
 }
 
+/** Whatever is dropped anywhere on the page; the sign is shown while something hovers over it. */
+export function takeDrops(sign, taken) {
+  addEventListener("dragover", (event) => {
+    event.preventDefault();
+    sign.hidden = false;
+  });
+  addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) sign.hidden = true;
+  });
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    sign.hidden = true;
+    taken(filesIn(event.dataTransfer));
+  });
+}
+
 export const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 2 : 1)} MB`;
 
 function guessedType(name) {

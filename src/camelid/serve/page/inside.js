@@ -109,6 +109,7 @@ export class Inside {
     const most = Math.max(...counts, 1);
     const { load } = this.parts;
     if (load.childElementCount !== counts.length) {
+      load.classList.toggle("many", counts.length > 32);
       load.replaceChildren(
         ...counts.map((_, expert) => {
           const bar = make("i");

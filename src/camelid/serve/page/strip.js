@@ -6,7 +6,7 @@ import { percent, visible } from "./tokens.js";
 
 const COLUMNS = [21, 15, 11]; // pixels, the gap of one included: the widest with which all fit, else the last
 const GUTTER = 26; // for the numbers of layers
-const HEIGHT = 168; // that rows share, within limits
+const HEIGHT = 240; // that rows share, within limits
 const ROW = { least: 4, most: 20 };
 
 export class Strip {
@@ -135,7 +135,7 @@ export class Strip {
     paper.textBaseline = "middle";
     const every = [1, 2, 4, 8, 16, 32].find((step) => step * row >= 12) ?? 64;
     for (let layer = 0; layer < numLayers; layer += every) {
-      paper.fillText(String(layer), GUTTER - 8, layer * row + row / 2);
+      paper.fillText(String(layer), GUTTER - 8, Math.max(layer * row + row / 2, 5));
     }
   }
 }
