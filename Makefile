@@ -15,7 +15,7 @@ demo: .venv/stamp-run
 
 # Compiled kernels go first and without the shape checks: torch.compile cannot trace through them.
 # pytest ends with 5 when nothing carries the mark.
-test: .venv/stamp-test .venv/stamp-torchvision
+test: .venv/stamp-test .venv/stamp-torchvision .venv/stamp-browser
 	@$(PYTEST) -m compile || [ $$? -eq 5 ]
 	@$(PYTEST) -m "not compile" --jaxtyping-packages=camelid,shape_checks.check
 
@@ -47,6 +47,11 @@ bench: .venv/stamp-bench
 # is for CUDA: beside a CPU torch it would keep transformers from importing.
 .venv/stamp-torchvision: | .venv/stamp-test
 	@$(INSTALL) --no-deps --upgrade --target .venv/torchvision torchvision==0.28.0
+	@touch $@
+
+# The web page is tested in the system's own Chromium: playwright's driver comes with its package, a browser does not.
+.venv/stamp-browser: scripts/ensure_browser.sh | .venv/stamp-python
+	@sh scripts/ensure_browser.sh
 	@touch $@
 
 # One group of extras each, so that nobody installs what they do not use.

@@ -25,7 +25,7 @@ def chat_format(vision: VisionConfig | None = None) -> ChatFormat:
 
 
 def scripted(one: ScriptedEngine) -> ServedModel:
-    return ServedModel("tiny", "d1935", "bf16", VOCAB_SIZE, chat_format(), one)
+    return ServedModel("tiny", "d1935", "bf16", VOCAB_SIZE, chat_format(), one, num_layers=4, num_experts=4)
 
 
 @contextmanager
@@ -37,7 +37,15 @@ def serving(model: ServedModel | None = None, limits: Limits | None = None) -> I
             return model
         seeing = chat_format(tiny_model(vision=True).config.vision)
         return ServedModel(
-            "tiny", "d1935", "bf16", VOCAB_SIZE, seeing, AsyncEngine(engine(vision=True, pages=32))
+            "tiny",
+            "d1935",
+            "bf16",
+            VOCAB_SIZE,
+            seeing,
+            AsyncEngine(engine(vision=True, pages=32)),
+            num_layers=6,
+            num_experts=4,
+            sees=True,
         )
 
     config = uvicorn.Config(create_app(load, limits or Limits()), port=0, log_level="warning", ws="none")

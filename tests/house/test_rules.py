@@ -13,8 +13,23 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "camelid"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
+WEB_FILES = sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".css", ".html", ".js"))
 ROOMS = sorted(path for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
-TEXT_SUFFIXES = {".cfg", ".json", ".md", ".py", ".sh", ".toml", ".txt", ".yml", ""}
+TEXT_SUFFIXES = {
+    ".cfg",
+    ".css",
+    ".html",
+    ".js",
+    ".json",
+    ".md",
+    ".py",
+    ".sh",
+    ".svg",
+    ".toml",
+    ".txt",
+    ".yml",
+    "",
+}
 
 MAX_LINES = 400
 MAX_MEDIAN_LINES = 160
@@ -72,7 +87,8 @@ def text_files() -> Iterator[Path]:
 
 
 def test_no_source_file_is_long() -> None:
-    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    files = [*SOURCES, *WEB_FILES]
+    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
     assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
     assert statistics.median(lengths.values()) <= MAX_MEDIAN_LINES
 
@@ -105,8 +121,26 @@ def test_a_module_exports_what_it_defines_and_explains_it(path: Path) -> None:
     assert silent == [], "public names without a docstring"
 
 
+@pytest.mark.parametrize("path", WEB_FILES, ids=name_of)
+def test_a_web_file_says_what_it_is_and_takes_nothing_from_elsewhere(path: Path) -> None:
+    """A comment opens it; what it loads lies beside it; and no text of it becomes HTML or code."""
+    text = path.read_text(encoding="utf-8")
+    opening = {".css": r"/\* .+\*/\n", ".html": r"<!doctype html>\n<!-- .+ -->\n", ".js": r"// .+\n"}
+    assert re.match(opening[path.suffix], text)
+    loads = re.findall(r"(?:\bfrom |\bimport\(?|url\(|(?:src|href)=)\s*[\"']?([^\"')\s>;]+)", text)
+    elsewhere = [place for place in loads if re.match(r"[\"']?(\w+:)?//", place)]
+    assert elsewhere == []
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text
+    )
+    longest = 240 if path.suffix == ".html" else 120  # icons are drawn by one attribute each
+    assert [line for line in text.splitlines() if len(line) > longest] == []
+
+
 def test_names_of_modules_say_something() -> None:
-    stems = {part for path in SOURCES for part in path.relative_to(PACKAGE).with_suffix("").parts}
+    stems = {
+        part for path in [*SOURCES, *WEB_FILES] for part in path.relative_to(PACKAGE).with_suffix("").parts
+    }
     assert stems & FORBIDDEN_MODULES == set()
 
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import openai
 import pytest
+import torch
 from openai import OpenAI
 from PIL import Image
 
 from camelid.core import Message, ToolCall
 from camelid.testing.scripted_engine import ScriptedEngine
+from camelid.testing.tiny import tiny_model
 from served import chat_format, scripted, serving
 
 QUESTION: list[Any] = [
@@ -41,7 +43,15 @@ def client() -> Iterator[OpenAI]:
 def test_models(client: OpenAI) -> None:
     (entry,) = client.models.list().data
     assert entry.id == "tiny" and client.models.retrieve("tiny") == entry
-    assert entry.model_extra == {"max_context": 2048, "digest": "d1935", "quantisation": "bf16"}
+    assert entry.model_extra == {
+        "max_context": 2048,
+        "digest": "d1935",
+        "quantisation": "bf16",
+        "num_layers": 6,
+        "num_experts": 4,
+        "input_modalities": ["text", "image", "video"],
+        "max_body_bytes": 32 * 2**20,
+    }
     with pytest.raises(openai.NotFoundError, match="'other' is not served here, but 'tiny' is"):
         client.models.retrieve("other")
 
@@ -92,6 +102,29 @@ def test_logprobs(client: OpenAI) -> None:
         if chunk.choices[0].logprobs and chunk.choices[0].logprobs.content
     ]
     assert streamed == content
+
+
+def test_experts(client: OpenAI) -> None:
+    """Per token and layer those that the model chose where it predicted the token; nothing where nobody asked."""
+    fields: Any = {"model": "tiny", "messages": QUESTION, "max_tokens": 5, "temperature": 0, "logprobs": True}
+    whole = client.chat.completions.create(**fields, extra_body={"include_experts": True}).choices[0]
+    tokens = whole.logprobs and whole.logprobs.content
+    assert tokens is not None and whole.model_extra is not None
+
+    ids = chat_format().encode(MESSAGES, for_generation=True).token_ids.tolist()
+    ids += [token.bytes[0] if token.bytes else -1 for token in tokens]
+    with torch.inference_mode():
+        output = tiny_model("scout", vision=True, attention_chunk_size=64).to(torch.bfloat16)(
+            torch.tensor(ids)
+        )
+    routed = torch.stack([output.routers[layer].expert_ids for layer in range(6)], dim=1)
+    assert whole.model_extra["experts"] == routed[-6:-1].tolist()
+
+    chunks = client.chat.completions.create(**fields, stream=True, extra_body={"include_experts": True})
+    streamed = [(chunk.choices[0].model_extra or {})["experts"] for chunk in chunks]
+    assert [one for part in streamed for one in part] == whole.model_extra["experts"]
+    assert max(map(len, streamed)) == 1
+    assert "experts" not in (client.chat.completions.create(**fields).choices[0].model_extra or {})
 
 
 def test_pictures(client: OpenAI) -> None:

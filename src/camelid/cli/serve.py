@@ -50,14 +50,19 @@ def serve(options: Serve) -> int:
         print(f"native kernels are missing, answers come slowly: {reason}", file=sys.stderr)
     print(f"{name}: {llm.engine.max_context:,} tokens of context, {described}", file=sys.stderr)
 
+    text = llm.config.text
+
     async def load() -> ServedModel:
         return ServedModel(
             name=name,
             digest=weights_digest(open_model(path), path),
             quantisation=described,
-            vocab_size=llm.config.text.vocab_size,
+            vocab_size=text.vocab_size,
             chat_format=llm.chat_format,
             engine=AsyncEngine(llm.engine),
+            num_layers=text.num_hidden_layers,
+            num_experts=text.num_local_experts if text.moe_layers else 0,
+            sees=llm.config.vision is not None,
         )
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

@@ -24,6 +24,7 @@ from camelid.serve.completions import TextAnswer
 from camelid.serve.guards import AccessLog, BodyLimit, KeyCheck
 from camelid.serve.metrics import Metrics
 from camelid.serve.served_model import ServedModel
+from camelid.serve.web_page import page_routes
 from camelid.serve.wire import ChatRequest, CompletionRequest
 
 __all__ = ["Limits", "create_app"]
@@ -74,6 +75,10 @@ def create_app(load: Callable[[], Coroutine[Any, Any, ServedModel]], limits: Lim
             "max_context": model.engine.max_context,
             "digest": model.digest,
             "quantisation": model.quantisation,
+            "num_layers": model.num_layers,
+            "num_experts": model.num_experts,
+            "input_modalities": ["text", "image", "video"] if model.sees else ["text"],
+            "max_body_bytes": limits.max_body_bytes,
         }
 
     @app.get("/health")
@@ -131,6 +136,7 @@ def create_app(load: Callable[[], Coroutine[Any, Any, ServedModel]], limits: Lim
             ApiError(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
         )
 
+    app.include_router(page_routes())
     app.add_middleware(KeyCheck, keys=limits.api_keys)
     app.add_middleware(BodyLimit, max_bytes=limits.max_body_bytes)
     app.add_middleware(AccessLog, metrics=metrics)

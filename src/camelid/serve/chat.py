@@ -10,7 +10,15 @@ from camelid.core import ModelInput, SamplingParams, Usage
 from camelid.core.errors import CamelidError, InputError
 from camelid.inputs import ChatFormat
 from camelid.serve.api_error import ApiError, input_error
-from camelid.serve.choices import Delta, call_json, logprob_json, new_id, run_choices, usage_json
+from camelid.serve.choices import (
+    Delta,
+    call_json,
+    experts_json,
+    logprob_json,
+    new_id,
+    run_choices,
+    usage_json,
+)
 from camelid.serve.from_wire import read_messages, read_sampling, read_tools
 from camelid.serve.served_model import ServedModel
 from camelid.serve.wire import ChatRequest
@@ -58,7 +66,12 @@ class ChatAnswer:
     def deltas(self) -> AsyncGenerator[Delta]:
         """Starts it."""
         return run_choices(
-            self._model, [self._prompt], self._sampling, self._request.n, is_parsing=self._is_parsing
+            self._model,
+            [self._prompt],
+            self._sampling,
+            self._request.n,
+            is_parsing=self._is_parsing,
+            wants_experts=self._request.include_experts,
         )
 
     async def whole(self, deltas: AsyncGenerator[Delta]) -> dict[str, Any]:
@@ -66,6 +79,7 @@ class ChatAnswer:
         n = self._request.n
         texts, calls = [""] * n, [[] for _ in range(n)]  # type: list[str], list[list[dict[str, Any]]]
         logprobs: list[list[dict[str, Any]]] = [[] for _ in range(n)]
+        experts: list[list[list[list[int]]]] = [[] for _ in range(n)]
         reasons: list[str | None] = [None] * n
         usages = [Usage(0, 0)] * n
         async for delta in deltas:
@@ -73,6 +87,7 @@ class ChatAnswer:
             calls[delta.index] += map(call_json, delta.calls)
             if entry := logprob_json(delta.event, self._model.chat_format.tokenizer):
                 logprobs[delta.index].append(entry)
+            experts[delta.index] += experts_json(delta.event, self._model.chat_format.tokenizer)
             if delta.finish_reason is not None and delta.usage is not None:
                 reasons[delta.index], usages[delta.index] = delta.finish_reason, delta.usage
         choices = []
@@ -87,6 +102,7 @@ class ChatAnswer:
                     "logprobs": {"content": logprobs[index]} if self._request.logprobs else None,
                     "finish_reason": reasons[index],
                 }
+                | ({"experts": experts[index]} if self._request.include_experts else {})
             )
         return {
             **self._frame,
@@ -106,8 +122,9 @@ class ChatAnswer:
                 started.add(delta.index)
                 yield self._chunk(delta.index, {"role": "assistant", "content": ""})
             entry = logprob_json(delta.event, self._model.chat_format.tokenizer)
-            if delta.text or entry:
-                yield self._chunk(delta.index, {"content": delta.text}, entry)
+            experts = experts_json(delta.event, self._model.chat_format.tokenizer)
+            if delta.text or entry or experts:
+                yield self._chunk(delta.index, {"content": delta.text}, entry, experts=experts)
             for place, call in enumerate(delta.calls):
                 yield self._chunk(delta.index, {"tool_calls": [{"index": place} | call_json(call)]})
             if delta.finish_reason is not None and delta.usage is not None:
@@ -123,11 +140,14 @@ class ChatAnswer:
         delta: dict[str, Any],
         entry: dict[str, Any] | None = None,
         finish_reason: str | None = None,
+        experts: list[list[list[int]]] | None = None,
     ) -> dict[str, Any]:
-        choice = {
+        choice: dict[str, Any] = {
             "index": index,
             "delta": delta,
             "logprobs": {"content": [entry]} if entry else None,
             "finish_reason": finish_reason,
         }
+        if self._request.include_experts:
+            choice["experts"] = experts or []
         return {**self._frame, "object": "chat.completion.chunk", "choices": [choice]}

@@ -17,7 +17,16 @@ from camelid.inputs import AnyTokenizer, ToolCallParser
 from camelid.serve.api_error import ApiError, context_error, input_error
 from camelid.serve.served_model import ServedModel
 
-__all__ = ["Choice", "Delta", "call_json", "logprob_json", "new_id", "run_choices", "usage_json"]
+__all__ = [
+    "Choice",
+    "Delta",
+    "call_json",
+    "experts_json",
+    "logprob_json",
+    "new_id",
+    "run_choices",
+    "usage_json",
+]
 
 
 QUEUED = 64  # deltas of a slow reader
@@ -61,6 +70,7 @@ async def run_choices(
     n: int,
     *,
     is_parsing: bool = False,
+    wants_experts: bool = False,
 ) -> AsyncGenerator[Delta]:
     """Pieces of all choices as they come: n for each prompt. Closing it cancels all.
 
@@ -75,7 +85,8 @@ async def run_choices(
         choice = Choice(index, is_parsing)
         # Each choice has a seed of its own, and the first the one that was asked for.
         seed = (sampling.seed + index % n) % 2**63
-        request = Request(new_id("req"), prompts[index // n], replace(sampling, seed=seed))
+        own = replace(sampling, seed=seed)
+        request = Request(new_id("req"), prompts[index // n], own, wants_experts=wants_experts)
         try:
             async with aclosing(model.engine.stream(request)) as events:
                 async for event in events:
@@ -128,6 +139,13 @@ def call_json(call: ToolCall) -> dict[str, Any]:
     """A call with an id of its own; arguments are JSON in a string."""
     arguments = json.dumps(dict(call.arguments), ensure_ascii=False)
     return {"id": new_id("call"), "type": "function", "function": {"name": call.name, "arguments": arguments}}
+
+
+def experts_json(event: TokenEvent, tokenizer: AnyTokenizer) -> list[list[list[int]]]:
+    """One token's entry in `experts`: those chosen per layer. None if not asked for, or for the stop token."""
+    if not event.experts or event.token_id in tokenizer.stop_ids:
+        return []
+    return [[list(chosen) for chosen in event.experts]]
 
 
 def logprob_json(event: TokenEvent, tokenizer: AnyTokenizer) -> dict[str, Any] | None:

@@ -32,7 +32,7 @@ class AnyEngine(Protocol):
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model by the name under which it is served. `digest` is of its weights."""
+    """A model by the name under which it is served. `digest` is of its weights; no experts: all layers are dense."""
 
     name: str
     digest: str
@@ -40,3 +40,6 @@ class ServedModel:
     vocab_size: int
     chat_format: AnyChatFormat
     engine: AnyEngine
+    num_layers: int = 0
+    num_experts: int = 0
+    sees: bool = False

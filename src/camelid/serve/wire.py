@@ -123,6 +123,7 @@ class ChatRequest(SamplingFields):
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     tools: list[WireTool] | None = Field(default=None, min_length=1)
     tool_choice: Literal["none", "auto"] | None = None
+    include_experts: bool = False  # ours: which experts made each token
 
 
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]

@@ -12,7 +12,10 @@ __all__ = ["ScriptedEngine"]
 
 
 class ScriptedEngine:
-    """Every request is answered with `text`; `is_endless` begins again at its end. Remembers what was asked."""
+    """Every request is answered with `text`; `is_endless` begins again at its end. Remembers what was asked.
+
+    Of four layers the second is dense; in the others a byte goes to the expert that its last two bits name.
+    """
 
     def __init__(self, text: str, *, max_context: int = 1000, is_endless: bool = False) -> None:
         self.max_context, self._text, self._is_endless = max_context, text, is_endless
@@ -44,9 +47,10 @@ class ScriptedEngine:
                     TokenLogprob(other, -1.0 - other) for other in range(sampling.num_logprobs or 0)
                 )
                 reason: FinishReason | None = None if not is_done else "stop" if is_last else "length"
+                experts = ((byte % 4,), (), (byte % 4,), (byte % 4,)) if request.wants_experts else ()
                 usage = Usage(len(request.prompt), index, 3) if is_done else None
                 yield TokenEvent(
-                    request.id, byte, chr(byte), logprob, others, finish_reason=reason, usage=usage
+                    request.id, byte, chr(byte), logprob, others, experts, finish_reason=reason, usage=usage
                 )  # fmt: skip
             self.num_finished += 1
         finally:
