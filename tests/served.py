@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 
@@ -24,17 +25,29 @@ def chat_format(vision: VisionConfig | None = None) -> ChatFormat:
     return ChatFormat.for_model(tokenizer(), vision)
 
 
+def stopping_format() -> ChatFormat:
+    """With an end-of-turn token: what has to be whole must be able to end."""
+    ends = tokenizer()
+    ends.stop_ids = (ends.special("eot"),)
+    return ChatFormat.for_model(ends, None)
+
+
 def scripted(one: ScriptedEngine) -> ServedModel:
     return ServedModel("tiny", "d1935", "bf16", VOCAB_SIZE, chat_format(), one, num_layers=4, num_experts=4)
 
 
 @contextmanager
-def serving(model: ServedModel | None = None, limits: Limits | None = None) -> Iterator[str]:
+def serving(
+    model: ServedModel | Callable[[], Coroutine[Any, Any, ServedModel]] | None = None,
+    limits: Limits | None = None,
+) -> Iterator[str]:
     """The server's address. Without a model: a tiny one that sees, in a real engine."""
 
     async def load() -> ServedModel:
-        if model is not None:
+        if isinstance(model, ServedModel):
             return model
+        if model is not None:
+            return await model()
         seeing = chat_format(tiny_model(vision=True).config.vision)
         return ServedModel(
             "tiny",

@@ -26,10 +26,13 @@ def engine(
     config: EngineConfig | None = None,
     vision: bool = False,
     chunk: int = 64,
+    stop_ids: tuple[int, ...] = (),
 ) -> Engine:
     model = tiny_model(kind, vision=vision, attention_chunk_size=chunk).to(dtype).eval()
-    plan = CachePlan({"chunked": pages, "global": pages}, min(pages * 64, 10_000), 0, torch.float32)
-    return Engine(model, tokenizer(), plan, config or EngineConfig())
+    plan = CachePlan({"chunked": pages, "global": pages}, min(pages * 64, 10_000), 0, dtype)
+    ends = tokenizer()
+    ends.stop_ids = stop_ids
+    return Engine(model, ends, plan, config or EngineConfig())
 
 
 def request(name: str, length: int, seed: int = 0, *, priority: int = 0, **sampling: object) -> Request:

@@ -17,6 +17,9 @@ from camelid.testing.scripted_engine import ScriptedEngine
 from served import scripted, serving
 
 CHAT = "/v1/chat/completions"
+JSON = {"type": "json_object"}
+TOOL = {"type": "function", "function": {"name": "f"}}
+NO_OBJECT = {"type": "function", "function": {"name": "f", "parameters": {"type": "string"}}}
 BODY: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -37,7 +40,21 @@ def picture(url: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("body", "param", "code"),
     [
-        (BODY | {"response_format": {"type": "json_object"}}, "response_format", "unknown_parameter"),
+        (BODY | {"response_format": {"type": "grammar"}}, "response_format", "invalid_value"),
+        (BODY | {"response_format": JSON | {"description": "x"}}, "response_format", "unknown_parameter"),
+        (BODY | {"response_format": JSON, "tools": [TOOL]}, "response_format", None),
+        (
+            BODY | {"response_format": JSON, "tools": [TOOL], "tool_choice": "required"},
+            "response_format",
+            None,
+        ),
+        (BODY | {"tool_choice": "required"}, "tool_choice", None),
+        (
+            BODY | {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+            "tool_choice",
+            None,
+        ),
+        (BODY | {"tools": [NO_OBJECT], "tool_choice": "required"}, "tools", "invalid_value"),
         (BODY | {"best_of": 2}, "best_of", "unknown_parameter"),
         (message(name="Eve"), "messages.0.name", "unknown_parameter"),
         (BODY | {"temperature": 3}, "temperature", "invalid_value"),

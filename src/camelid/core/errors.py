@@ -4,7 +4,8 @@ CamelidError
 ├── ConfigError       a configuration that cannot be            (ValueError)
 ├── InputError        messages, images or videos we cannot read (ValueError)
 │   ├── ImageError
-│   └── VideoError
+│   ├── VideoError
+│   └── ConstraintError   a schema, regex or grammar that no answer can follow
 ├── DataError         a data set, package or shard that is not what it says (ValueError)
 ├── CheckpointError   weights or state that do not fit           (ValueError)
 └── TrainingError     a run that must not go on, such as a NaN loss (RuntimeError)
@@ -19,6 +20,7 @@ __all__ = [
     "CamelidError",
     "CheckpointError",
     "ConfigError",
+    "ConstraintError",
     "DataError",
     "ImageError",
     "InputError",
@@ -45,6 +47,10 @@ class ImageError(InputError):
 
 class VideoError(InputError):
     """A clip that cannot be read."""
+
+
+class ConstraintError(InputError):
+    """A schema, regex or grammar that no answer can follow."""
 
 
 class DataError(CamelidError, ValueError):

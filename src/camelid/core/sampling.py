@@ -14,7 +14,11 @@ __all__ = ["Constraint", "SamplingParams"]
 
 @dataclass(frozen=True)
 class Constraint(Config):
-    """What an answer must be: an instance of a JSON schema, a match of a regex, a sentence of a Lark grammar."""
+    """What an answer must be, all of it: an instance of a JSON schema, a match of a regex, a sentence of a grammar.
+
+    JSON is written as `json.dumps` does. Regexes are Rust's, without look-around. Grammars are Lark's in llguidance's
+    dialect, or GBNF.
+    """
 
     kind: Literal["json_schema", "regex", "grammar"]
     text: str
@@ -60,7 +64,7 @@ class SamplingParams(Config):
             if not is_sound:
                 raise ConfigError(f"{name} must be {wanted}, got {value}")
         for token_id, bias in self.logit_bias:
-            if token_id < 0 or math.isnan(bias):
+            if token_id < 0 or not bias < math.inf:
                 raise ConfigError(f"logit_bias must map token ids to numbers, got {token_id}: {bias}")
         if "" in self.stop:
             raise ConfigError("stop must not hold an empty string, at which every answer would end")

@@ -47,6 +47,8 @@ class AsyncEngine:
 
         Raises InputError and QueueFull as `Engine.add`, and EngineStopped.
         """
+        if request.sampling.constraint is not None:
+            await asyncio.to_thread(self._engine.prepare, request.sampling.constraint)
         if self._stopped:
             raise self._stopped
         events: asyncio.Queue[TokenEvent | EngineStopped] = asyncio.Queue()

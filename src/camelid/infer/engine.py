@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from camelid.core import FinishReason, Usage
+from camelid.core import Constraint, FinishReason, Usage
 from camelid.core.config import Config
-from camelid.core.errors import InputError
+from camelid.core.errors import ConstraintError, InputError
 from camelid.infer.cache_plan import CachePlan
+from camelid.infer.constraints import Constraints
 from camelid.infer.page_pool import PagePool
 from camelid.infer.request import EngineStats, QueueFull, Request, TokenEvent, TokenLogprob
 from camelid.infer.runner import make_runner
@@ -51,6 +52,7 @@ class Engine:
         text = model.config.text
         self.config, self.tokenizer, self.max_context = config, tokenizer, plan.max_context
         self._vocab_size = text.vocab_size
+        self._constraints = Constraints(tokenizer, text.vocab_size)
         self._kv = PagedKV(text, plan.num_pages, plan.dtype)
         self._pools: Pools = {kind: PagePool(kind, count) for kind, count in plan.num_pages.items()}
         self._runner = make_runner(model, self._kv, config.precision.weight_bits)
@@ -80,6 +82,10 @@ class Engine:
             pages_free=sum(pool.num_free for pool in self._pools.values()),
             pages_total=sum(pool.num_pages for pool in self._pools.values()),
         )
+
+    def prepare(self, constraint: Constraint) -> None:
+        """Compiles a constraint, in any thread, so that `add` does not take long. Raises ConstraintError."""
+        self._constraints.matcher(constraint)
 
     def add(self, request: Request) -> None:
         """Raises InputError for what can never be answered, QueueFull for what cannot be answered now."""
@@ -128,9 +134,13 @@ class Engine:
                 self._prompt_tokens += len(portion.inputs)
                 sequence.note_prompt_logprobs(logits[first_logit:end_logit], len(portion.inputs))
             if sequence.tokens.num_left == 0:
-                sampled = sequence.sampler(logits[end_logit - 1], likeliest[end_logit - 1])
                 experts = routed[:, end_row - 1] if sequence.request.wants_experts else None
-                events.append(self._advance(sequence, sampled, experts))
+                try:
+                    sampled = sequence.sampler(logits[end_logit - 1], likeliest[end_logit - 1])
+                except ConstraintError as error:
+                    events.append(self._give_up(sequence, str(error)))
+                else:
+                    events.append(self._advance(sequence, sampled, experts))
         return events
 
     def _admit(self) -> None:
@@ -202,7 +212,7 @@ class Engine:
         is_stop = sampled.token_id in self.tokenizer.stop_ids
         text, has_stopped = ("", False) if is_stop else sequence.stop_text.feed(sampled.token_id)
         reason: FinishReason | None = None
-        if is_stop or has_stopped:
+        if is_stop or has_stopped or sampled.is_last:
             reason = "stop"
         elif (
             sequence.num_generated >= request.sampling.max_tokens or len(tokens.token_ids) >= self.max_context
@@ -211,7 +221,7 @@ class Engine:
         usage = None
         if reason is not None:
             text += "" if has_stopped else sequence.stop_text.flush()
-            usage = Usage(len(request.prompt), sequence.num_generated, sequence.num_cached)
+            usage = sequence.usage
             self._finish(sequence)
         is_first = request.wants_prompt_logprobs and sequence.num_generated == 1
         prompt_logprobs = tuple(sequence.prompt_logprobs) if is_first else ()
@@ -220,6 +230,11 @@ class Engine:
             request.id, sampled.token_id, text, sampled.logprob, sampled.alternatives, experts, prompt_logprobs,
             reason, usage,
         )  # fmt: skip
+
+    def _give_up(self, sequence: _Sequence, error: str) -> TokenEvent:
+        self._finish(sequence)
+        text, usage = sequence.stop_text.flush(), sequence.usage
+        return TokenEvent(sequence.request.id, -1, text, finish_reason="cancelled", usage=usage, error=error)
 
     def _finish(self, sequence: _Sequence) -> None:
         self._num_finished += 1
@@ -237,7 +252,9 @@ class _Sequence:
         self.tokens = PagedTokens(
             request.prompt, engine._kv, engine._pools, is_fresh=request.wants_prompt_logprobs
         )
-        self.sampler = Sampler(request.sampling, self.tokens.token_ids, engine._vocab_size)
+        constraint = request.sampling.constraint
+        matcher = engine._constraints.matcher(constraint) if constraint else None
+        self.sampler = Sampler(request.sampling, self.tokens.token_ids, engine._vocab_size, matcher)
         self.stop_text = StopText(engine.tokenizer, request.sampling.stop)
         self.num_generated = self.num_cached = 0
         self.prompt_logprobs: list[TokenLogprob | None] = [None]
@@ -245,6 +262,11 @@ class _Sequence:
 
     def __lt__(self, other: _Sequence) -> bool:
         return self.order < other.order
+
+    @property
+    def usage(self) -> Usage:
+        """So far."""
+        return Usage(len(self.request.prompt), self.num_generated, self.num_cached)
 
     def portion(self, count: int, embed: Callable[..., Tensor]) -> Portion:
         """The next tokens for the model; logits of the last if that ends the sequence so far."""

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from camelid.checkpoint import StreamPlan, load_within
 from camelid.checkpoint.chat_files import load_chat_format
 from camelid.core import Completion, Message, ModelInput, SamplingParams
+from camelid.core.errors import ConstraintError
 from camelid.core.memory import available_memory
 from camelid.infer.cache_plan import plan_cache
 from camelid.infer.engine import Engine, EngineConfig
@@ -75,7 +76,10 @@ class LLM:
         *,
         shows_progress: bool = False,
     ) -> list[Completion]:
-        """Continues texts, or inputs made by a chat format, as many at a time as the engine can."""
+        """Continues texts, or inputs made by a chat format, as many at a time as the engine can.
+
+        Raises InputError for a prompt or a constraint that cannot be followed; then none is answered.
+        """
         encode = self.chat_format.tokenizer.encode
         inputs = [
             ModelInput.of_text(encode(prompt)) if isinstance(prompt, str) else prompt for prompt in prompts
@@ -105,6 +109,7 @@ class LLM:
         try:
             while self.engine.has_work:
                 for event in self.engine.step():
+                    _check(event)
                     if event.text:
                         yield event.text
         finally:
@@ -126,6 +131,7 @@ class LLM:
                     while waiting and self.engine.stats.num_waiting < self.engine.config.max_waiting:
                         self.engine.add(waiting.pop())
                     for event in self.engine.step():
+                        _check(event)
                         events[event.request_id].append(event)
                         progress.advance(task, event.finish_reason is not None)
             finally:  # a prompt that was refused, an interrupt: nothing of this call stays behind
@@ -138,3 +144,8 @@ class LLM:
         assert last.finish_reason is not None and last.usage is not None
         token_ids = tuple(event.token_id for event in events if event.token_id not in stop_ids)
         return Completion("".join(event.text for event in events), token_ids, last.finish_reason, last.usage)
+
+
+def _check(event: TokenEvent) -> None:
+    if event.error is not None:
+        raise ConstraintError(event.error)

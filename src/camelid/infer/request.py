@@ -39,7 +39,8 @@ class TokenEvent:
 
     `text` is what it adds to the answer: empty while a character is incomplete or a stop string may be beginning, more
     than one token's worth when either is settled. The last event has a finish reason and the usage; its token may be
-    the stop token, which has no text.
+    the stop token, which has no text. Where a constraint turns out to allow nothing more, the last event has no token
+    (-1) but an `error`, and is cancelled.
     """
 
     request_id: str
@@ -53,6 +54,7 @@ class TokenEvent:
     ] = ()  # with the first event, if asked for; None for the first token
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camelid.core import SamplingParams
-from camelid.core.errors import InputError
+from camelid.core.errors import ConstraintError, InputError
 from camelid.infer.request import TokenLogprob
 
 __all__ = ["Matcher", "Sampled", "Sampler"]
@@ -29,14 +30,22 @@ class Matcher(Protocol):
     def accept(self, token_id: int) -> None:
         """This came."""
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing can follow."""
+
 
 @dataclass(frozen=True)
 class Sampled:
-    """A token; if asked for, what the model thought of it and of the likeliest, before anything else had a say."""
+    """A token; if asked for, what the model thought of it and of the likeliest, before anything else had a say.
+
+    `is_last`: the constraint is met and lets nothing follow.
+    """
 
     token_id: int
     logprob: TokenLogprob | None = None
     alternatives: tuple[TokenLogprob, ...] = ()
+    is_last: bool = False
 
 
 class Sampler:
@@ -65,8 +74,13 @@ class Sampler:
             self._counts = torch.zeros(vocab_size)
 
     def __call__(self, logits: Float[Tensor, "vocab"], likeliest: int | None = None) -> Sampled:
-        """Chooses, and remembers. The logits are fp32 and stay as they are; `likeliest`: their argmax, if known."""
+        """Chooses, and remembers. The logits are fp32 and stay as they are; `likeliest`: their argmax, if known.
+
+        Raises ConstraintError where the constraint, or a bias of -inf, leaves no token.
+        """
         adjusted = self._adjust(logits)
+        if adjusted is not logits and adjusted.max() == -math.inf:
+            raise ConstraintError("constraint and logit_bias together leave no token")
         if self._params.temperature == 0 and adjusted is logits and likeliest is not None:
             token_id = likeliest
         else:
@@ -77,8 +91,9 @@ class Sampler:
             self._is_seen[token_id] = True
         if self._counts is not None:
             self._counts[token_id] += 1
+        is_last = self._matcher is not None and self._matcher.is_finished
         if self._params.num_logprobs is None:
-            return Sampled(token_id)
+            return Sampled(token_id, is_last=is_last)
         logprobs = logits.log_softmax(-1)
         top = logprobs.topk(min(self._params.num_logprobs, len(logits)))
         pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
@@ -86,6 +101,7 @@ class Sampler:
             token_id,
             TokenLogprob(token_id, float(logprobs[token_id])),
             tuple(TokenLogprob(other, logprob) for other, logprob in pairs),
+            is_last,
         )
 
     def _adjust(self, logits: Tensor) -> Tensor:

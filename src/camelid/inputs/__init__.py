@@ -14,6 +14,7 @@ from camelid.inputs.template_format import TEXT_FILES, TemplateFormat, read_text
 from camelid.inputs.tokenizer import StreamDecoder, Tokenizer
 from camelid.inputs.tool_call_parser import ParsedReply, ToolCallParser, parse_reply
 from camelid.inputs.tool_calls import CallForm, render_calls
+from camelid.inputs.tool_grammar import call_constraint
 from camelid.inputs.tool_prompt import ToolsPlace
 from camelid.inputs.video_frames import load_frames
 
@@ -33,6 +34,7 @@ __all__ = [
     "Tokenizer",
     "ToolCallParser",
     "ToolsPlace",
+    "call_constraint",
     "choose_canvas",
     "cut_tiles",
     "hf_tokenizer_files",

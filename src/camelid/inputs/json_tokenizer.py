@@ -81,6 +81,11 @@ class JsonTokenizer:
         encoded = self._encoder.encode(text, add_special_tokens=False)
         return encoded.ids, [start for start, _ in encoded.offsets]
 
+    def token_bytes(self) -> list[bytes | None]:
+        """What each id is in text; None for control tokens and ids without a token."""
+        control = set(self.control_ids.values())
+        return [None if index in control else text or None for index, text in enumerate(self._bytes)]
+
     def control(self, name: str) -> int:
         """The id of a control token by its full name, such as `<|im_end|>`; InputError for an unknown one."""
         try:

@@ -29,6 +29,10 @@ class AnyTokenizer(Protocol):
         """The same as text; bytes that are no UTF-8 become U+FFFD."""
         ...
 
+    def token_bytes(self) -> list[bytes | None]:
+        """What each id is in text; None for special tokens and ids without a token."""
+        ...
+
 
 @runtime_checkable
 class AnyChatFormat(Protocol):

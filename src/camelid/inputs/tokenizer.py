@@ -142,6 +142,10 @@ class Tokenizer:
         """Like `decode_bytes`, as text; bytes that are no UTF-8 become U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
+    def token_bytes(self) -> list[bytes | None]:
+        """What each id is in text; None for special tokens."""
+        return [*self.ranks, *[None] * self.num_special_tokens]
+
     def special(self, name: str) -> int:
         """The id of a special token, named without `<|` and `|>`; raises InputError on an unknown name."""
         try:

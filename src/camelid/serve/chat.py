@@ -19,7 +19,7 @@ from camelid.serve.choices import (
     run_choices,
     usage_json,
 )
-from camelid.serve.from_wire import read_messages, read_sampling, read_tools
+from camelid.serve.from_wire import read_constraint, read_messages, read_sampling, read_tools
 from camelid.serve.served_model import ServedModel
 from camelid.serve.wire import ChatRequest
 
@@ -32,6 +32,7 @@ class ChatAnswer:
     def __init__(self, model: ServedModel, request: ChatRequest) -> None:
         self._model, self._request = model, request
         self._is_parsing = bool(request.tools) and request.tool_choice != "none"
+        self._constraint, self._constraint_param = read_constraint(request)
         self._prompt = self._encode()
         self._sampling = self._read_sampling()
         self._frame = {"id": new_id("chatcmpl"), "created": int(time.time()), "model": model.name}
@@ -59,7 +60,7 @@ class ChatAnswer:
         max_tokens = request.max_completion_tokens or request.max_tokens or self._model.engine.max_context
         num_logprobs = (request.top_logprobs or 0) if request.logprobs else None
         try:
-            return read_sampling(request, max_tokens, num_logprobs, self._model.vocab_size)
+            return read_sampling(request, max_tokens, num_logprobs, self._model.vocab_size, self._constraint)
         except CamelidError as error:
             raise ApiError(400, str(error)) from error
 
@@ -72,6 +73,7 @@ class ChatAnswer:
             self._request.n,
             is_parsing=self._is_parsing,
             wants_experts=self._request.include_experts,
+            constraint_param=self._constraint_param,
         )
 
     async def whole(self, deltas: AsyncGenerator[Delta]) -> dict[str, Any]:

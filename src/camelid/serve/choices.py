@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from camelid.core import FinishReason, ModelInput, SamplingParams, ToolCall, Usage
-from camelid.core.errors import InputError
+from camelid.core.errors import ConstraintError, InputError
 from camelid.infer.request import QueueFull, Request, TokenEvent
 from camelid.inputs import AnyTokenizer, ToolCallParser
 from camelid.serve.api_error import ApiError, context_error, input_error
@@ -71,10 +71,12 @@ async def run_choices(
     *,
     is_parsing: bool = False,
     wants_experts: bool = False,
+    constraint_param: str | None = None,
 ) -> AsyncGenerator[Delta]:
     """Pieces of all choices as they come: n for each prompt. Closing it cancels all.
 
-    Raises ApiError before the first delta for what the engine refuses.
+    Raises ApiError before the first delta for what the engine refuses. A constraint that turns out later to allow
+    nothing ends all choices with one too.
     """
     for prompt in prompts:
         if not 0 < len(prompt) < model.engine.max_context:
@@ -90,6 +92,8 @@ async def run_choices(
         try:
             async with aclosing(model.engine.stream(request)) as events:
                 async for event in events:
+                    if event.error is not None:
+                        raise ConstraintError(event.error)
                     await deltas.put(choice.feed(event))
         except Exception as error:
             await deltas.put(error)
@@ -100,7 +104,7 @@ async def run_choices(
         while num_left:
             delta = await deltas.get()
             if isinstance(delta, Exception):
-                raise _refusal(delta) from delta
+                raise _refusal(delta, constraint_param) from delta
             num_left -= delta.finish_reason is not None
             yield delta
     finally:
@@ -109,7 +113,9 @@ async def run_choices(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _refusal(error: Exception) -> Exception:
+def _refusal(error: Exception, constraint_param: str | None) -> Exception:
+    if isinstance(error, ConstraintError):
+        return ApiError(400, str(error), param=constraint_param, code="invalid_constraint")
     if isinstance(error, InputError):
         return input_error(error, "messages")
     if isinstance(error, QueueFull):

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Sequence
 
 from camelid.core import (
+    Constraint,
     ImagePart,
     Message,
     Part,
@@ -20,10 +21,11 @@ from camelid.core import (
     VideoPart,
 )
 from camelid.core.errors import InputError
+from camelid.inputs import call_constraint
 from camelid.serve.api_error import ApiError, input_error
-from camelid.serve.wire import ContentPart, SamplingFields, WireMessage, WireTool
+from camelid.serve.wire import ChatRequest, ContentPart, NamedTool, SamplingFields, WireMessage, WireTool
 
-__all__ = ["read_messages", "read_sampling", "read_tools"]
+__all__ = ["read_constraint", "read_messages", "read_sampling", "read_tools"]
 
 ROLES: dict[str, Role] = {"developer": "system", "tool": "ipython"}  # others have the same names
 
@@ -93,8 +95,38 @@ def read_tools(tools: Sequence[WireTool] | None) -> list[ToolDefinition]:
         raise input_error(error, "tools") from error
 
 
+def read_constraint(request: ChatRequest) -> tuple[Constraint | None, str]:
+    """What the answer must be, and the field that says so; raises ApiError."""
+    choice, wanted = request.tool_choice, request.response_format
+    if choice == "required" or isinstance(choice, NamedTool):
+        name = choice.function.name if isinstance(choice, NamedTool) else None
+        if wanted is not None and wanted.type != "text":
+            raise ApiError(400, "response_format: tool_choice wants a call", param="response_format")
+        tools = [tool for tool in read_tools(request.tools) if name in (None, tool.name)]
+        if not tools:
+            what = "no tools" if name is None else f"no tool {name!r}"
+            raise ApiError(400, f"tool_choice: {what} among tools", param="tool_choice")
+        try:
+            return call_constraint(tools, has_many=name is None), "tools"
+        except InputError as error:
+            raise input_error(error, "tools") from error
+    if wanted is None or wanted.type == "text":
+        return None, "response_format"
+    if request.tools and choice != "none":
+        # A schema would forbid every call.
+        raise ApiError(
+            400, "response_format: together with tools it needs tool_choice none", param="response_format"
+        )
+    schema = {"type": "object"} if wanted.type == "json_object" else wanted.json_schema.schema_
+    return Constraint("json_schema", json.dumps(schema, ensure_ascii=False)), "response_format"
+
+
 def read_sampling(
-    fields: SamplingFields, max_tokens: int, num_logprobs: int | None, vocab_size: int
+    fields: SamplingFields,
+    max_tokens: int,
+    num_logprobs: int | None,
+    vocab_size: int,
+    constraint: Constraint | None = None,
 ) -> SamplingParams:
     """OpenAI's defaults: temperature 1, and another seed every time."""
     bias = []
@@ -122,4 +154,5 @@ def read_sampling(
         logit_bias=tuple(bias),
         stop=stop,
         num_logprobs=num_logprobs,
+        constraint=constraint,
     )

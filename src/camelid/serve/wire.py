@@ -6,7 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["ChatRequest", "CompletionRequest", "ContentPart", "SamplingFields", "WireMessage", "WireTool"]
+__all__ = [
+    "ChatRequest",
+    "CompletionRequest",
+    "ContentPart",
+    "NamedTool",
+    "SamplingFields",
+    "WireMessage",
+    "WireTool",
+]
 
 MAX_CHOICES = 128
 
@@ -87,6 +95,52 @@ class WireTool(Wire):
     function: FunctionDefinition
 
 
+class FunctionName(Wire):
+    """One of the tools offered."""
+
+    name: str
+
+
+class NamedTool(Wire):
+    """The tool that must be called."""
+
+    type: Literal["function"]
+    function: FunctionName
+
+
+ToolChoice = Literal["none", "auto", "required"] | NamedTool
+
+
+class TextFormat(Wire):
+    """Anything."""
+
+    type: Literal["text"]
+
+
+class JsonObjectFormat(Wire):
+    """Any JSON object."""
+
+    type: Literal["json_object"]
+
+
+class NamedSchema(Wire):
+    """A schema. It is followed to the letter, `strict` or not."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class JsonSchemaFormat(Wire):
+    """An instance of a JSON schema."""
+
+    type: Literal["json_schema"]
+    json_schema: NamedSchema
+
+
+ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
+
+
 class StreamOptions(Wire):
     """Whether a last chunk carries the usage."""
 
@@ -122,7 +176,8 @@ class ChatRequest(SamplingFields):
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     tools: list[WireTool] | None = Field(default=None, min_length=1)
-    tool_choice: Literal["none", "auto"] | None = None
+    tool_choice: ToolChoice | None = None
+    response_format: ResponseFormat | None = None
     include_experts: bool = False  # ours: which experts made each token
 
 
