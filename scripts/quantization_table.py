@@ -38,7 +38,7 @@ ROWS = {
 def held_out_pieces() -> list[Tensor]:
     """Token ids from the beginnings of held-out chapters."""
     tokenizer = load_chat_format(SHIPPED_MODEL, load_model(SHIPPED_MODEL).config).tokenizer
-    chapters = StarterPack().prose("held_out")[:NUM_PIECES]
+    chapters = StarterPack.open().prose("held_out")[:NUM_PIECES]
     return [torch.tensor(tokenizer.encode(chapter.text)[:LENGTH]) for chapter in chapters]
 
 

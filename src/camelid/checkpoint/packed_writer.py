@@ -70,7 +70,7 @@ def _expert_matrix(stacked: LazyTensor, expert: int, index: int, count: int) -> 
     _, width, height = stacked.shape
 
     def read(row: int | None) -> Tensor:
-        matrix = stacked.read(expert).chunk(count, dim=1)[index].T
+        matrix: Tensor = stacked.read(expert).chunk(count, dim=1)[index].T
         return matrix if row is None else matrix[row]
 
     return LazyTensor((height // count, width), stacked.dtype, read, stacked.source)
@@ -90,7 +90,7 @@ def _packed(name: str, matrix: LazyTensor, bits: Bits) -> dict[str, LazyTensor]:
 
     def words(row: int | None) -> Tensor:
         unsigned = (quantized().values.long() + (1 << (bits - 1))).unflatten(1, (-1, per_word))
-        packed = (unsigned << torch.arange(0, WORD_BITS, bits)).sum(-1).to(torch.int32)
+        packed: Tensor = (unsigned << torch.arange(0, WORD_BITS, bits)).sum(-1).to(torch.int32)
         return packed if row is None else packed[row]
 
     def scales(row: int | None) -> Tensor:

@@ -38,6 +38,6 @@ def _logits(path: Path, source: Path, count: int) -> torch.Tensor:
     """Of the first tokens of the starter pack's held-out prose, in fp32."""
     model = load_model(path, torch.float32)
     tokenizer = load_chat_format(source, model.config).tokenizer
-    text = "\n\n".join(chapter.text for chapter in StarterPack().prose("held_out"))
+    text = "\n\n".join(chapter.text for chapter in StarterPack.open().prose("held_out"))
     ids = torch.tensor(tokenizer.encode(text[: 16 * count])[:count])
     return model.logits(model(ids).hidden)

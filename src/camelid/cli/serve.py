@@ -33,7 +33,7 @@ def serve(options: Serve) -> int:
     except ImportError as error:
         raise ConfigError(f"serving needs more packages: pip install 'camelid[serve]' ({error})") from error
     path = locate.choose_model(options.model)
-    precision = Precision(BITS.get(options.weights), BITS.get(options.kv or ""))
+    precision = Precision(BITS.get(options.weights), 8 if options.kv else None)
     described = precision.describe(options.weights)
     llm = LLM.load(
         path,
