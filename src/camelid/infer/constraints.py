@@ -120,11 +120,17 @@ class _Wrapped:
         self.tokens = [b"<|%d|>" % index if text is None else text for index, text in enumerate(texts)]
         self.special_token_ids = [index for index, text in enumerate(texts) if text is None]
         self.eos_token_id = len(texts)
+        self._single = {text[0]: index for index, text in enumerate(texts) if text and len(text) == 1}
         self.tokens.append(b"<|end of answer|>")
         self.special_token_ids.append(self.eos_token_id)
 
     def __call__(self, text: str | bytes) -> list[int]:
-        return self._encode(text.decode() if isinstance(text, bytes) else text)
+        """Ids of text that the grammar leaves no choice about. Some tokenizers would put a blank in front of it."""
+        data = text if isinstance(text, bytes) else text.encode()
+        ids = self._encode(data.decode())
+        if b"".join(self.tokens[token_id] for token_id in ids) == data:
+            return ids
+        return [self._single[value] for value in data]
 
 
 def _compile(constraint: Constraint, tokens: LLTokenizer) -> LLMatcher:
