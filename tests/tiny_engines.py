@@ -9,6 +9,7 @@ from camelid.infer.cache_plan import CachePlan
 from camelid.infer.engine import Engine, EngineConfig
 from camelid.infer.request import Request, TokenEvent
 from camelid.inputs import Tokenizer
+from camelid.model import Llama4
 from camelid.testing.tiny import NUM_SPECIAL_TOKENS, TinyKind, tiny_model
 
 
@@ -27,12 +28,13 @@ def engine(
     vision: bool = False,
     chunk: int = 64,
     stop_ids: tuple[int, ...] = (),
+    draft: Llama4 | None = None,
 ) -> Engine:
     model = tiny_model(kind, vision=vision, attention_chunk_size=chunk).to(dtype).eval()
     plan = CachePlan({"chunked": pages, "global": pages}, min(pages * 64, 10_000), 0, dtype)
     ends = tokenizer()
     ends.stop_ids = stop_ids
-    return Engine(model, ends, plan, config or EngineConfig())
+    return Engine(model, ends, plan, config or EngineConfig(), draft)
 
 
 def request(name: str, length: int, seed: int = 0, *, priority: int = 0, **sampling: object) -> Request:

@@ -140,6 +140,10 @@ class Serve:
     """What weights are kept in; all but fp32 run in native code."""
     kv: Literal["int8"] | None = None
     """What keys and values are kept in. Default: as the weights, or bf16."""
+    draft: Path | None = None
+    """A smaller model with the same tokens and chunks: its guesses make answers come faster, and change none."""
+    draft_tokens: int = 4
+    """Guesses that one step judges."""
     max_context: int | None = None
     """Tokens of a prompt and its answer. Default: what the model promises, or less where memory ends."""
     cache_gb: float | None = None

@@ -42,8 +42,12 @@ def serve(options: Serve) -> int:
         max_context=options.max_context,
         cache_bytes=None if options.cache_gb is None else int(options.cache_gb * 1e9),
         config=EngineConfig(
-            max_running=options.max_running, max_waiting=options.max_waiting, precision=precision
+            max_running=options.max_running,
+            max_waiting=options.max_waiting,
+            precision=precision,
+            num_draft_tokens=options.draft_tokens,
         ),
+        draft=options.draft,
     )
     name = options.name or path.name
     if options.weights != "fp32" and (reason := missing_because()):

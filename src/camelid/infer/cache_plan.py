@@ -34,19 +34,21 @@ def plan_cache(
     max_context: int | None = None,
     max_running: int = 64,
     dtype: torch.dtype = torch.bfloat16,
+    draft: TextConfig | None = None,
 ) -> CachePlan:
     """Divides memory: first one sequence of the whole context, then sequences of any length, up to `max_running`.
 
-    `max_context` None is the model's own, or less where memory ends. Raises ConfigError if what is asked for does not
-    fit.
+    A draft's keys and values lie on the same pages. `max_context` None is the model's own, or less where memory ends.
+    Raises ConfigError if what is asked for does not fit.
     """
     asked, limit = max_context, text.max_position_embeddings
     if asked is not None and not 1 < asked <= limit:
         raise ConfigError(f"a context of {asked:,} tokens; the model's has 2 to {limit:,}")
-    position_bytes = bytes_per_position(text.num_key_value_heads, text.head_dim, dtype)
-    page_bytes: dict[LayerType, int] = {
-        kind: position_bytes * PAGE_SIZE * text.layer_types.count(kind) for kind in KINDS
-    }
+    page_bytes: dict[LayerType, int] = dict.fromkeys(KINDS, 0)
+    for member in (text, draft) if draft else (text,):
+        position_bytes = bytes_per_position(member.num_key_value_heads, member.head_dim, dtype)
+        for kind in KINDS:
+            page_bytes[kind] += position_bytes * PAGE_SIZE * member.layer_types.count(kind)
 
     def pages(context: int) -> dict[LayerType, int]:
         spans: dict[LayerType, int] = {"chunked": min(context, text.attention_chunk_size), "global": context}

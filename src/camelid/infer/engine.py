@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from camelid.core import Constraint, FinishReason, Usage
+from camelid.core import Constraint, FinishReason
 from camelid.core.config import Config
 from camelid.core.errors import ConstraintError, InputError
 from camelid.infer.cache_plan import CachePlan
 from camelid.infer.constraints import Constraints
+from camelid.infer.draft import Draft, Guess, check_draft
 from camelid.infer.page_pool import PagePool
-from camelid.infer.request import EngineStats, QueueFull, Request, TokenEvent, TokenLogprob
+from camelid.infer.request import EngineStats, QueueFull, Request, TokenEvent
 from camelid.infer.runner import make_runner
+from camelid.infer.running_request import RunningRequest
 from camelid.infer.sampler import Sampled, Sampler
 from camelid.infer.sequence import PagedTokens, Pools
 from camelid.infer.stop_text import StopText
@@ -38,6 +40,8 @@ class EngineConfig(Config):
     max_waiting: int = 256
     step_tokens: int = 512
     precision: Precision = Precision()
+    num_draft_tokens: int = 4
+    """Guesses of a draft that one step judges, if there is a draft."""
 
 
 class Engine:
@@ -47,7 +51,12 @@ class Engine:
     """
 
     def __init__(
-        self, model: Llama4, tokenizer: AnyTokenizer, plan: CachePlan, config: EngineConfig = EngineConfig()
+        self,
+        model: Llama4,
+        tokenizer: AnyTokenizer,
+        plan: CachePlan,
+        config: EngineConfig = EngineConfig(),
+        draft: Llama4 | None = None,
     ) -> None:
         text = model.config.text
         self.config, self.tokenizer, self.max_context = config, tokenizer, plan.max_context
@@ -56,11 +65,16 @@ class Engine:
         self._kv = PagedKV(text, plan.num_pages, plan.dtype)
         self._pools: Pools = {kind: PagePool(kind, count) for kind, count in plan.num_pages.items()}
         self._runner = make_runner(model, self._kv, config.precision.weight_bits)
-        self._waiting: list[_Sequence] = []  # a heap
-        self._running: list[_Sequence] = []
-        self._by_id: dict[str, _Sequence] = {}
+        self._draft = None
+        if draft is not None:
+            check_draft(draft.config.text, text)
+            self._draft = Draft(draft, plan, config.precision.weight_bits)
+        self._waiting: list[RunningRequest] = []  # a heap
+        self._running: list[RunningRequest] = []
+        self._by_id: dict[str, RunningRequest] = {}
         self._num_added = self._num_finished = self._num_cancelled = self._num_preempted = 0
         self._prompt_tokens = self._cached_tokens = self._generated_tokens = 0
+        self._guessed_tokens = self._accepted_tokens = 0
 
     @property
     def has_work(self) -> bool:
@@ -79,6 +93,8 @@ class Engine:
             prompt_tokens=self._prompt_tokens,
             cached_prompt_tokens=self._cached_tokens,
             generated_tokens=self._generated_tokens,
+            guessed_tokens=self._guessed_tokens,
+            accepted_tokens=self._accepted_tokens,
             pages_free=sum(pool.num_free for pool in self._pools.values()),
             pages_total=sum(pool.num_pages for pool in self._pools.values()),
         )
@@ -98,7 +114,12 @@ class Engine:
         if len(self._waiting) >= self.config.max_waiting:
             raise QueueFull(f"{len(self._waiting)} requests are waiting")
         self._num_added += 1
-        sequence = _Sequence(request, self)
+        sampling, fresh = request.sampling, request.wants_prompt_logprobs
+        tokens = PagedTokens(request.prompt, self._kv, self._pools, is_fresh=fresh)
+        matcher = self._constraints.matcher(sampling.constraint) if sampling.constraint else None
+        sampler = Sampler(sampling, tokens.token_ids, self._vocab_size, matcher)
+        stop_text = StopText(self.tokenizer, sampling.stop)
+        sequence = RunningRequest(request, self._num_added, tokens, sampler, stop_text)
         self._by_id[request.id] = sequence
         heapq.heappush(self._waiting, sequence)
 
@@ -123,25 +144,67 @@ class Engine:
         planned = self._plan()
         if not planned:
             return []
-        logits, routed = self._runner.step([portion for _, portion in planned])
+        self._guess(planned)
+        portions = [sequence.portion(count, self._runner.embed) for sequence, count in planned]
+        logits, routed = self._runner.step(portions)
         likeliest = logits.argmax(-1).tolist()
-        events, end_row, end_logit = [], 0, 0
-        for sequence, portion in planned:
-            first_logit = end_logit
+        events: list[TokenEvent] = []
+        end_row = end_logit = 0
+        for (sequence, count), portion in zip(planned, portions, strict=True):
+            first_row, first_logit = end_row, end_logit
             end_row, end_logit = end_row + len(portion.inputs), end_logit + len(portion.logit_rows)
-            sequence.tokens.learn(len(portion.inputs))
             if sequence.num_generated == 0:
-                self._prompt_tokens += len(portion.inputs)
-                sequence.note_prompt_logprobs(logits[first_logit:end_logit], len(portion.inputs))
-            if sequence.tokens.num_left == 0:
-                experts = routed[:, end_row - 1] if sequence.request.wants_experts else None
-                try:
-                    sampled = sequence.sampler(logits[end_logit - 1], likeliest[end_logit - 1])
-                except ConstraintError as error:
-                    events.append(self._give_up(sequence, str(error)))
-                else:
-                    events.append(self._advance(sequence, sampled, experts))
+                self._prompt_tokens += count
+                sequence.note_prompt_logprobs(logits[first_logit:end_logit], count)
+            guesses, tokens = sequence.take_guesses(), sequence.tokens
+            tokens.table.length -= len(guesses)
+            tokens.learn(count)
+            if tokens.num_left:
+                continue
+            # As if tokens came one by one: a row's logits count once the token that it has read was chosen.
+            self._guessed_tokens += len(guesses)
+            for index, guess in enumerate([*guesses, None]):
+                row, logit = first_row + count - 1 + index, end_logit - 1 - len(guesses) + index
+                events.append(self._next(sequence, logits[logit], likeliest[logit], routed[:, row]))
+                if events[-1].finish_reason is not None or events[-1].token_id != guess:
+                    break
+                self._accepted_tokens += 1
+                tokens.table.length += 1
+                tokens.learn(1)
         return events
+
+    def _next(self, sequence: RunningRequest, logits: Tensor, likeliest: int, routed: Tensor) -> TokenEvent:
+        try:
+            sampled = sequence.sampler(logits, likeliest)
+        except ConstraintError as error:
+            return self._give_up(sequence, str(error))
+        return self._advance(sequence, sampled, routed if sequence.request.wants_experts else None)
+
+    def _guess(self, planned: Sequence[tuple[RunningRequest, int]]) -> None:
+        """The draft reads what the model will read, and guesses for sequences that go on."""
+        if self._draft is None:
+            return
+        reading, guessing = [], []
+        for sequence, count in planned:
+            if sequence.draft_table is None:
+                sequence.draft_table = self._draft.table(sequence.tokens.table)
+            if len(sequence.request.prompt.tiles):
+                continue  # the draft may see nothing, or other tiles
+            if sequence.guess_count:
+                sequence.guess = Guess(
+                    sequence.draft_table,
+                    sequence.unread_by_draft(),
+                    sequence.sampler.fork(),
+                    sequence.guess_count,
+                )
+                guessing.append(sequence.guess)
+            elif sequence.tokens.num_left > 1 or count > 1:
+                start = sequence.draft_table.length = sequence.tokens.table.length
+                reading.append(
+                    Portion(sequence.draft_table, sequence.tokens.token_ids[start : start + count], [])
+                )
+        self._draft.read(reading)
+        self._draft.guess(guessing)
 
     def _admit(self) -> None:
         """Lets waiting sequences run, in their order, as long as their whole prompts find pages."""
@@ -170,30 +233,44 @@ class Engine:
     def _has_free(self, needed: dict[LayerType, int]) -> bool:
         return all(count <= self._pools[kind].num_free for kind, count in needed.items())
 
-    def _preempt(self, sequence: _Sequence) -> None:
+    def _preempt(self, sequence: RunningRequest) -> None:
         """Back to waiting, without pages. What it has generated stays, and is read like a prompt later."""
         self._num_preempted += 1
         sequence.tokens.release()
         self._running.remove(sequence)
         heapq.heappush(self._waiting, sequence)
 
-    def _plan(self) -> list[tuple[_Sequence, Portion]]:
-        """Tokens of this step, pages taken. If pages run out, the last in order gives its own."""
+    def _plan(self) -> list[tuple[RunningRequest, int]]:
+        """How many of its tokens each sequence reads in this step; pages are taken, for guesses too.
+
+        If pages run out, the last in order gives its own.
+        """
         self._running.sort()
         budget = max(self.config.step_tokens - sum(s.tokens.num_left == 1 for s in self._running), 1)
-        planned: list[tuple[_Sequence, Portion]] = []
+        planned: list[tuple[RunningRequest, int]] = []
         for sequence in list(self._running):
             if sequence not in self._running:
                 continue  # preempted a moment ago
             left = sequence.tokens.num_left
             count = left if left == 1 else sequence.tokens.limit(min(left, budget))
-            if not count or not self._reserve(sequence, count):
+            sequence.guess_count = self._num_guesses(sequence) if left == 1 and self._draft else 0
+            if not count or not self._reserve(sequence, count + sequence.guess_count):
                 continue
             budget -= count if left > 1 else 0
-            planned.append((sequence, sequence.portion(count, self._runner.embed)))
+            planned.append((sequence, count))
         return planned
 
-    def _reserve(self, sequence: _Sequence, count: int) -> bool:
+    def _num_guesses(self, sequence: RunningRequest) -> int:
+        """Never to the end of a chunk, whose pages go: the draft must have read all of it by then."""
+        if len(sequence.request.prompt.tiles) or not sequence.num_generated:
+            return 0
+        tokens, left = sequence.tokens, sequence.request.sampling.max_tokens - sequence.num_generated
+        room = min(left, self.max_context - len(tokens.token_ids)) - 1
+        return max(
+            0, min(self.config.num_draft_tokens, room, tokens.limit(self.config.num_draft_tokens + 2) - 2)
+        )
+
+    def _reserve(self, sequence: RunningRequest, count: int) -> bool:
         sequence.tokens.drop_past_chunk()
         while not self._has_free(sequence.tokens.pages_needed(count)):
             victim = max(self._running)
@@ -203,7 +280,7 @@ class Engine:
         sequence.tokens.reserve(count)
         return True
 
-    def _advance(self, sequence: _Sequence, sampled: Sampled, routed: Tensor | None) -> TokenEvent:
+    def _advance(self, sequence: RunningRequest, sampled: Sampled, routed: Tensor | None) -> TokenEvent:
         """After all its tokens were read: one more. `routed`: the experts of the last, [layers top_k], if asked for."""
         request, tokens = sequence.request, sequence.tokens
         tokens.token_ids.append(sampled.token_id)
@@ -231,69 +308,13 @@ class Engine:
             reason, usage,
         )  # fmt: skip
 
-    def _give_up(self, sequence: _Sequence, error: str) -> TokenEvent:
+    def _give_up(self, sequence: RunningRequest, error: str) -> TokenEvent:
         self._finish(sequence)
         text, usage = sequence.stop_text.flush(), sequence.usage
         return TokenEvent(sequence.request.id, -1, text, finish_reason="cancelled", usage=usage, error=error)
 
-    def _finish(self, sequence: _Sequence) -> None:
+    def _finish(self, sequence: RunningRequest) -> None:
         self._num_finished += 1
         sequence.tokens.release()
         self._running.remove(sequence)
         del self._by_id[sequence.request.id]
-
-
-class _Sequence:
-    """A request on its way. Ordered by priority, then by arrival."""
-
-    def __init__(self, request: Request, engine: Engine) -> None:
-        self.request = request
-        self.order = (request.priority, engine._num_added)
-        self.tokens = PagedTokens(
-            request.prompt, engine._kv, engine._pools, is_fresh=request.wants_prompt_logprobs
-        )
-        constraint = request.sampling.constraint
-        matcher = engine._constraints.matcher(constraint) if constraint else None
-        self.sampler = Sampler(request.sampling, self.tokens.token_ids, engine._vocab_size, matcher)
-        self.stop_text = StopText(engine.tokenizer, request.sampling.stop)
-        self.num_generated = self.num_cached = 0
-        self.prompt_logprobs: list[TokenLogprob | None] = [None]
-        self._embeddings: Tensor | None = None  # of a prompt with pictures, until it is read
-
-    def __lt__(self, other: _Sequence) -> bool:
-        return self.order < other.order
-
-    @property
-    def usage(self) -> Usage:
-        """So far."""
-        return Usage(len(self.request.prompt), self.num_generated, self.num_cached)
-
-    def portion(self, count: int, embed: Callable[..., Tensor]) -> Portion:
-        """The next tokens for the model; logits of the last if that ends the sequence so far."""
-        start, prompt = self.tokens.table.length, self.request.prompt
-        inputs: Sequence[int] | Tensor
-        if len(prompt.tiles) and start < len(prompt):
-            if self._embeddings is None:
-                self._embeddings = embed(prompt.token_ids, prompt.tiles, prompt.patch_positions)
-            known = self._embeddings[start : start + count]
-            rest = self.tokens.token_ids[start + len(known) : start + count]
-            inputs = torch.cat([known, embed(torch.tensor(rest))]) if rest else known
-            if start + count >= len(prompt):
-                self._embeddings = None
-        else:
-            inputs = self.tokens.token_ids[start : start + count]
-        if self.request.wants_prompt_logprobs and self.num_generated == 0:
-            rows = list(range(count))
-        else:
-            rows = [count - 1] if count == self.tokens.num_left else []
-        return Portion(self.tokens.table, inputs, rows)
-
-    def note_prompt_logprobs(self, logits: Tensor, num_read: int) -> None:
-        """Of the tokens after each that was just read."""
-        if not self.request.wants_prompt_logprobs:
-            return
-        end = self.tokens.table.length
-        following = self.tokens.token_ids[end - num_read + 1 : min(end + 1, len(self.request.prompt))]
-        logprobs = logits[: len(following)].log_softmax(-1)
-        for row, token_id in enumerate(following):
-            self.prompt_logprobs.append(TokenLogprob(token_id, float(logprobs[row, token_id])))

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from camelid.checkpoint import StreamPlan, load_within
+from camelid.checkpoint import StreamPlan, load_model, load_within
 from camelid.checkpoint.chat_files import load_chat_format
 from camelid.core import Completion, Message, ModelInput, SamplingParams
 from camelid.core.errors import ConstraintError
@@ -39,6 +39,7 @@ class LLM:
         max_context: int | None = None,
         cache_bytes: int | None = None,
         config: EngineConfig | None = None,
+        draft: Llama4 | None = None,
     ) -> None:
         self.config, self.chat_format = model.config, chat_format
         engine_config = config or EngineConfig()
@@ -48,8 +49,9 @@ class LLM:
             max_context=max_context,
             max_running=engine_config.max_running,
             dtype=torch.int8 if engine_config.precision.kv_bits else model.language_model.head_weight.dtype,
+            draft=draft.config.text if draft else None,
         )
-        self.engine = Engine(model, chat_format.tokenizer, plan, engine_config)
+        self.engine = Engine(model, chat_format.tokenizer, plan, engine_config, draft)
         self._names = count()
 
     @classmethod
@@ -63,11 +65,21 @@ class LLM:
         max_context: int | None = None,
         cache_bytes: int | None = None,
         config: EngineConfig | None = None,
+        draft: Path | None = None,
     ) -> LLM:
-        """From a GGUF file, or a folder with weights and tokenizer; larger than memory, its experts stay on disk."""
+        """From a GGUF file, or a folder with weights and tokenizer; larger than memory, its experts stay on disk.
+
+        `draft`: a smaller model with the same tokens and chunks, whose guesses speed answers up and change none.
+        """
         model = load_within(path, memory_bytes, dtype, announce)
-        chat_format = load_chat_format(path, model.config)
-        return cls(model, chat_format, max_context=max_context, cache_bytes=cache_bytes, config=config)
+        return cls(
+            model,
+            load_chat_format(path, model.config),
+            max_context=max_context,
+            cache_bytes=cache_bytes,
+            config=config,
+            draft=load_model(draft, dtype) if draft else None,
+        )
 
     def generate(
         self,

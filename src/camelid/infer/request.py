@@ -69,5 +69,9 @@ class EngineStats:
     prompt_tokens: int
     cached_prompt_tokens: int
     generated_tokens: int
+    guessed_tokens: int
+    """By the draft; 0 without one."""
+    accepted_tokens: int
+    """Of those, how many the model chose as well."""
     pages_free: int
     pages_total: int

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -29,6 +30,9 @@ class Matcher(Protocol):
 
     def accept(self, token_id: int) -> None:
         """This came."""
+
+    def copy(self) -> Matcher:
+        """Another that stands at the same place."""
 
     @property
     def is_finished(self) -> bool:
@@ -72,6 +76,16 @@ class Sampler:
             self._is_seen = _at(vocab_size, [(token_id, 1.0) for token_id in set(prompt_ids)]).bool()
         if params.presence_penalty or params.frequency_penalty:
             self._counts = torch.zeros(vocab_size)
+
+    def fork(self) -> Sampler:
+        """Another that would choose the same from here on, and moves on by itself. It gives no logprobs."""
+        twin = copy(self)
+        twin._params = replace(self._params, num_logprobs=None)
+        twin._generator = self._generator.clone_state()
+        twin._matcher = None if self._matcher is None else self._matcher.copy()
+        twin._is_seen = None if self._is_seen is None else self._is_seen.clone()
+        twin._counts = None if self._counts is None else self._counts.clone()
+        return twin
 
     def __call__(self, logits: Float[Tensor, "vocab"], likeliest: int | None = None) -> Sampled:
         """Chooses, and remembers. The logits are fp32 and stay as they are; `likeliest`: their argmax, if known.

@@ -30,8 +30,8 @@ class PagedTokens:
         self.token_ids: list[int] = prompt.token_ids.tolist()
         self.table, self._pools = PageTable(kv), pools
         self._kinds = [kind for kind in pools if kind in kv.config.layer_types]
-        self._chunk = kv.config.attention_chunk_size
-        self._is_shared = self._chunk % PAGE_SIZE == 0
+        self.chunk = kv.config.attention_chunk_size
+        self._is_shared = self.chunk % PAGE_SIZE == 0
         self._is_fresh = is_fresh
         self._pictures = _picture_digests(prompt)
         self._digests: list[bytes] = []
@@ -64,7 +64,7 @@ class PagedTokens:
             found["global"] = self._find("global", 0, num_pages)
             num_pages = len(found["global"])
         if "chunked" in self._kinds:  # only the current chunk is ever read
-            start = num_pages * PAGE_SIZE // self._chunk * self._chunk // PAGE_SIZE
+            start = num_pages * PAGE_SIZE // self.chunk * self.chunk // PAGE_SIZE
             found["chunked"] = self._find("chunked", start, num_pages)
             num_pages = start + len(found["chunked"])
         for kind, pages in found.items():
@@ -86,7 +86,7 @@ class PagedTokens:
 
     def drop_past_chunk(self) -> None:
         """Before the next step: a full chunk is never read again, so its pages go."""
-        if self.table.length % self._chunk == 0 and "chunked" in self._kinds:
+        if self.table.length % self.chunk == 0 and "chunked" in self._kinds:
             self._release("chunked")
 
     def pages_needed(self, num_tokens: int) -> dict[LayerType, int]:
@@ -96,7 +96,7 @@ class PagedTokens:
     def pages_needed_to_end(self) -> dict[LayerType, int]:
         """The same for all tokens that are left; no chunk needs more than a whole one."""
         start = self.table.length
-        end = min(len(self.token_ids), start - start % self._chunk + self._chunk)
+        end = min(len(self.token_ids), start - start % self.chunk + self.chunk)
         needed = self._pages_needed(end)
         if "global" in self._kinds:
             needed["global"] = -(-len(self.token_ids) // PAGE_SIZE) - self.table.count("global")
@@ -104,7 +104,7 @@ class PagedTokens:
 
     def _pages_needed(self, end: int) -> dict[LayerType, int]:
         start = self.table.length
-        begins: dict[LayerType, int] = {"chunked": start - start % self._chunk, "global": 0}
+        begins: dict[LayerType, int] = {"chunked": start - start % self.chunk, "global": 0}
         return {
             kind: max(0, -(-(end - begins[kind]) // PAGE_SIZE) - self.table.count(kind))
             for kind in self._kinds
@@ -118,7 +118,7 @@ class PagedTokens:
 
     def limit(self, num_tokens: int) -> int:
         """No more tokens than end the current chunk."""
-        return min(num_tokens, self._chunk - self.table.length % self._chunk)
+        return min(num_tokens, self.chunk - self.table.length % self.chunk)
 
     def learn(self, num_new: int) -> None:
         """After a step that wrote `num_new` tokens: lets others find the pages that became full."""
@@ -127,7 +127,7 @@ class PagedTokens:
         length = self.table.length
         for index in range((length - num_new) // PAGE_SIZE, length // PAGE_SIZE):
             for kind in self._kinds:
-                chunk_start = (length - 1) // self._chunk * self._chunk // PAGE_SIZE
+                chunk_start = (length - 1) // self.chunk * self.chunk // PAGE_SIZE
                 place = index if kind == "global" else index - chunk_start
                 self._pools[kind].learn(int(self.table.pages(kind)[place]), self._digest(index))
 

@@ -44,6 +44,12 @@ class PageTable:
         self._counts: dict[LayerType, int] = dict.fromkeys(kv.num_pages, 0)
         self.layers: Sequence[PagedLayer] = [PagedLayer(self, layer) for layer in range(len(kv.layers))]
 
+    def beside(self, kv: PagedKV) -> PageTable:
+        """The same pages for another model's keys and values, with a length of its own."""
+        table = PageTable(kv)
+        table._pages, table._counts = self._pages, self._counts
+        return table
+
     def pages(self, kind: LayerType) -> Int[Tensor, "pages"]:
         """Page numbers of the current chunk, or of the whole context; entries behind the last are without meaning."""
         return self._pages[kind]

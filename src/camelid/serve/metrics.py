@@ -24,6 +24,8 @@ COUNTERS = {
     "prompt_tokens": "prompt tokens computed",
     "cached_prompt_tokens": "prompt tokens known from earlier requests",
     "generated_tokens": "tokens generated",
+    "guessed_tokens": "tokens guessed by the draft",
+    "accepted_tokens": "tokens guessed as the model chose",
 }
 GAUGES = {
     "num_waiting": "requests that wait",

@@ -25,7 +25,7 @@ class ScriptedEngine:
     @property
     def stats(self) -> EngineStats:
         """Zeros where nothing is scripted."""
-        return EngineStats(0, self.num_running, self.num_finished, self.num_cancelled, 0, 0, 0, 0, 0, 0)
+        return EngineStats(0, self.num_running, self.num_finished, self.num_cancelled, *[0] * 8)
 
     async def stream(self, request: Request) -> AsyncGenerator[TokenEvent]:
         """One byte per event, up to `max_tokens`."""
