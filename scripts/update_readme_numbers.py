@@ -108,7 +108,9 @@ def engine_table() -> str:
     lines = ["| what | beside | peer | Camelid | ratio |", "|---|---|--:|--:|--:|"]
     for name, (what, peer) in (rows | ENGINE_ALONE).items():
         result = read_result(name)
-        theirs, ours = (f"{statistics.median(result[side]):.3g} {result['unit']}" for side in ("peer", "ours"))
+        theirs, ours = (
+            f"{statistics.median(result[side]):.3g} {result['unit']}" for side in ("peer", "ours")
+        )
         lines.append(f"| {what} | {peer} | {theirs} | {ours} | {result['ratio']:.2f} |")
     return "\n".join(lines)
 
