@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 
@@ -29,10 +30,14 @@ def scripted(one: ScriptedEngine) -> ServedModel:
 
 
 @contextmanager
-def serving(model: ServedModel | None = None, limits: Limits | None = None) -> Iterator[str]:
+def serving(
+    model: ServedModel | None = None,
+    limits: Limits | None = None,
+    load: Callable[[], Coroutine[Any, Any, ServedModel]] | None = None,
+) -> Iterator[str]:
     """The server's address. Without a model: a tiny one that sees, in a real engine."""
 
-    async def load() -> ServedModel:
+    async def default() -> ServedModel:
         if model is not None:
             return model
         seeing = chat_format(tiny_model(vision=True).config.vision)
@@ -40,7 +45,9 @@ def serving(model: ServedModel | None = None, limits: Limits | None = None) -> I
             "tiny", "d1935", "bf16", VOCAB_SIZE, seeing, AsyncEngine(engine(vision=True, pages=32))
         )
 
-    config = uvicorn.Config(create_app(load, limits or Limits()), port=0, log_level="warning", ws="none")
+    config = uvicorn.Config(
+        create_app(load or default, limits or Limits()), port=0, log_level="warning", ws="none"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

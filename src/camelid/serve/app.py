@@ -8,19 +8,21 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
-from starlette.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from camelid.serve.answers import ChatCompletion, Health, ModelEntry, ModelList, TextCompletion, documented
 from camelid.serve.api_error import ApiError, error_response, validation_error
 from camelid.serve.chat import ChatAnswer
 from camelid.serve.choices import Delta
 from camelid.serve.completions import TextAnswer
+from camelid.serve.encoding import Encoders
 from camelid.serve.guards import AccessLog, BodyLimit, KeyCheck
 from camelid.serve.metrics import Metrics
 from camelid.serve.served_model import ServedModel
@@ -29,6 +31,7 @@ from camelid.serve.wire import ChatRequest, CompletionRequest
 __all__ = ["Limits", "create_app"]
 
 HUNG_UP = 499  # nobody reads it
+GENERATES = documented(400, 401, 404, 413, 429, 503, is_streamed=True)
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,9 @@ def create_app(load: Callable[[], Coroutine[Any, Any, ServedModel]], limits: Lim
         finally:
             await models.pop().engine.close()
 
-    app = FastAPI(title="Camelid", version="1", lifespan=lifespan)
+    app = FastAPI(title="Camelid", version="1", lifespan=lifespan, redirect_slashes=False)
     app.state.metrics = metrics = Metrics()
-    started = int(time.time())
+    started, encoders = int(time.time()), Encoders()
 
     def served(name: str) -> ServedModel:
         if models[0].name != name:
@@ -76,38 +79,44 @@ def create_app(load: Callable[[], Coroutine[Any, Any, ServedModel]], limits: Lim
             "quantisation": model.quantisation,
         }
 
-    @app.get("/health")
+    @app.get("/health", response_model=Health)
     async def health() -> dict[str, str]:
         """Whether requests are taken."""
         return {"status": "ok"}
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def show_metrics() -> Response:
         """For Prometheus."""
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4")
 
-    @app.get("/v1/models")
+    @app.get("/v1/models", response_model=ModelList, responses=documented(401))
     async def list_models() -> dict[str, Any]:
         """The one that is served, the context that it accepts, and its digest."""
         return {"object": "list", "data": [entry()]}
 
-    @app.get("/v1/models/{name:path}")
+    @app.get("/v1/models/{name:path}", response_model=ModelEntry, responses=documented(400, 401, 404))
     async def show_model(name: str) -> dict[str, Any]:
         """The same by its name."""
         served(name)
         return entry()
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", response_model=ChatCompletion, responses=GENERATES)
     async def chat(body: ChatRequest, http: Request) -> Response:
         """The next message of a conversation."""
         model = served(body.model)
-        return await answer(body.stream, await run_in_threadpool(ChatAnswer, model, body), http)
+        return await answer(
+            body.stream,
+            await encoders.run(partial(ChatAnswer, model, body), is_heavy=body.has_media),
+            http,
+        )
 
-    @app.post("/v1/completions")
+    @app.post("/v1/completions", response_model=TextCompletion, responses=GENERATES)
     async def complete(body: CompletionRequest, http: Request) -> Response:
         """Text that goes on."""
         model = served(body.model)
-        return await answer(body.stream, await run_in_threadpool(TextAnswer, model, body), http)
+        return await answer(
+            body.stream, await encoders.run(partial(TextAnswer, model, body), is_heavy=False), http
+        )
 
     async def answer(is_stream: bool, one: ChatAnswer | TextAnswer, http: Request) -> Response:
         deltas = metrics.timed(one.deltas())
@@ -127,9 +136,12 @@ def create_app(load: Callable[[], Coroutine[Any, Any, ServedModel]], limits: Lim
 
     @app.exception_handler(HTTPException)
     async def refuse_route(request: Request, error: HTTPException) -> JSONResponse:
-        return error_response(
-            ApiError(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
-        )
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        return error_response(ApiError(error.status_code, message, headers=error.headers))
+
+    @app.exception_handler(Exception)
+    async def confess(_: Request, error: Exception) -> JSONResponse:
+        return error_response(ApiError(500, "a fault of ours; the log has more", code="internal_error"))
 
     app.add_middleware(KeyCheck, keys=limits.api_keys)
     app.add_middleware(BodyLimit, max_bytes=limits.max_body_bytes)

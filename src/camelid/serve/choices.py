@@ -15,6 +15,7 @@ from camelid.core.errors import InputError
 from camelid.infer.request import QueueFull, Request, TokenEvent
 from camelid.inputs import AnyTokenizer, ToolCallParser
 from camelid.serve.api_error import ApiError, context_error, input_error
+from camelid.serve.half_characters import check_characters
 from camelid.serve.served_model import ServedModel
 
 __all__ = ["Choice", "Delta", "call_json", "logprob_json", "new_id", "run_choices", "usage_json"]
@@ -124,9 +125,19 @@ def usage_json(usages: Sequence[Usage], num_prompts: int, n: int) -> dict[str, A
     }
 
 
+def _is_text(text: str) -> bool:
+    try:
+        check_characters(text)
+    except ValueError:
+        return False
+    return True
+
+
 def call_json(call: ToolCall) -> dict[str, Any]:
     """A call with an id of its own; arguments are JSON in a string."""
     arguments = json.dumps(dict(call.arguments), ensure_ascii=False)
+    if not _is_text(arguments):  # a model, too, can spell half a character
+        arguments = json.dumps(dict(call.arguments))
     return {"id": new_id("call"), "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 

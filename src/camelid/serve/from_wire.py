@@ -7,6 +7,7 @@ import binascii
 import json
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
 from camelid.core import (
     ImagePart,
@@ -21,6 +22,7 @@ from camelid.core import (
 )
 from camelid.core.errors import InputError
 from camelid.serve.api_error import ApiError, input_error
+from camelid.serve.half_characters import check_characters
 from camelid.serve.wire import ContentPart, SamplingFields, WireMessage, WireTool
 
 __all__ = ["read_messages", "read_sampling", "read_tools"]
@@ -48,13 +50,19 @@ def _message(message: WireMessage, place: str) -> Message:
         parts = tuple(_part(part, f"{place}.content.{index}") for index, part in enumerate(content))
     try:
         calls = tuple(
-            ToolCall(call.function.name, json.loads(call.function.arguments))
+            ToolCall(call.function.name, _arguments(call.function.arguments))
             for call in message.tool_calls or ()
         )
         role = ROLES.get(message.role, message.role)
         return Message(role, parts, calls)  # type: ignore[arg-type]
-    except (InputError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ApiError(400, f"{place}.tool_calls: {error}", param=f"{place}.tool_calls") from error
+
+
+def _arguments(text: str) -> Any:
+    arguments = json.loads(text)
+    check_characters(arguments)
+    return arguments
 
 
 def _part(part: ContentPart, place: str) -> Part:
@@ -99,16 +107,14 @@ def read_sampling(
     """OpenAI's defaults: temperature 1, and another seed every time."""
     bias = []
     for token, value in (fields.logit_bias or {}).items():
-        if not (token.isascii() and token.isdigit() and int(token) < vocab_size) or not -100 <= value <= 100:
+        if int(token) >= vocab_size:
             raise ApiError(
                 400,
-                f"logit_bias: {token!r}: {value} is not a token id below {vocab_size} and a number in [-100, 100]",
+                f"logit_bias: {token} is no token id below {vocab_size}",
                 param="logit_bias",
             )
         bias.append((int(token), value))
     stop = (fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ())
-    if "" in stop:
-        raise ApiError(400, "stop: an empty string ends every answer", param="stop")
     return SamplingParams(
         max_tokens=max_tokens,
         temperature=1.0 if fields.temperature is None else fields.temperature,
