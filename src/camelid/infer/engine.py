@@ -78,6 +78,7 @@ class Engine:
             generated_tokens=self._generated_tokens,
             pages_free=sum(pool.num_free for pool in self._pools.values()),
             pages_total=sum(pool.num_pages for pool in self._pools.values()),
+            pages_known=sum(pool.num_known for pool in self._pools.values()),
         )
 
     def add(self, request: Request) -> None:

@@ -69,3 +69,4 @@ class EngineStats:
     generated_tokens: int
     pages_free: int
     pages_total: int
+    pages_known: int = 0  # of those free, the ones that still know the beginning of an earlier prompt

@@ -12,6 +12,7 @@ __all__ = [
     "Health",
     "ModelEntry",
     "ModelList",
+    "ResponseBody",
     "TextCompletion",
     "documented",
 ]
@@ -138,6 +139,29 @@ class TextCompletion(BaseModel):
     usage: UsageCounts
 
 
+class ResponseUsage(BaseModel):
+    """Tokens."""
+
+    input_tokens: int
+    input_tokens_details: CachedTokens
+    output_tokens: int
+    total_tokens: int
+
+
+class ResponseBody(BaseModel):
+    """/v1/responses, whole."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Literal["completed", "incomplete"]
+    incomplete_details: Unread | None
+    model: str
+    output: list[Unread]
+    store: Literal[False]
+    usage: ResponseUsage
+
+
 # One server-sent event: `data` is a chunk as JSON, or [DONE]; ours have no other field.
 EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
 
@@ -145,6 +169,7 @@ REFUSALS = {
     400: "A field is wrong, unknown, or not supported; `param` names it",
     401: "No valid API key",
     404: "No such model, file or route",
+    408: "The body came, or the answer was read, too slowly",
     413: "The body is too large",
     429: "Too many requests wait; `Retry-After` says when to come again",
     503: "The engine has stopped",

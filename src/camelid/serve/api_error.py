@@ -9,9 +9,10 @@ from fastapi.responses import JSONResponse
 
 from camelid.core.errors import InputError
 
-__all__ = ["ApiError", "context_error", "error_response", "input_error", "validation_error"]
+__all__ = ["ApiError", "context_error", "error_response", "input_error", "queue_full", "validation_error"]
 
 MAX_MESSAGE_CHARS = 1000
+RETRY_SECONDS = 2
 
 
 class ApiError(Exception):
@@ -75,3 +76,9 @@ def context_error(num_tokens: int, max_context: int) -> ApiError:
 def input_error(error: InputError, param: str) -> ApiError:
     """What our own rooms refuse."""
     return ApiError(400, str(error), param=param, code="invalid_value")
+
+
+def queue_full(why: str) -> ApiError:
+    """429, and when to come again."""
+    headers = {"Retry-After": str(RETRY_SECONDS)}
+    return ApiError(429, f"{why}; try again later", code="queue_full", headers=headers)

@@ -12,9 +12,10 @@ from typing import Any
 
 from camelid.core import FinishReason, ModelInput, SamplingParams, ToolCall, Usage
 from camelid.core.errors import InputError
+from camelid.infer.async_engine import ReaderTooSlow
 from camelid.infer.request import QueueFull, Request, TokenEvent
 from camelid.inputs import AnyTokenizer, ToolCallParser
-from camelid.serve.api_error import ApiError, context_error, input_error
+from camelid.serve.api_error import ApiError, context_error, input_error, queue_full
 from camelid.serve.half_characters import check_characters
 from camelid.serve.served_model import ServedModel
 
@@ -103,7 +104,9 @@ def _refusal(error: Exception) -> Exception:
     if isinstance(error, InputError):
         return input_error(error, "messages")
     if isinstance(error, QueueFull):
-        return ApiError(429, f"{error}; try again later", code="queue_full", headers={"Retry-After": "2"})
+        return queue_full(str(error))
+    if isinstance(error, ReaderTooSlow):
+        return ApiError(408, f"the answer is read too slowly: {error}", code="read_too_slowly")
     return ApiError(503, "the engine has stopped", code="engine_stopped")
 
 

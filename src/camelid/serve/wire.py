@@ -8,7 +8,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from camelid.serve.half_characters import check_characters
 
-__all__ = ["ChatRequest", "CompletionRequest", "ContentPart", "SamplingFields", "WireMessage", "WireTool"]
+__all__ = [
+    "ChatRequest",
+    "CompletionRequest",
+    "ContentPart",
+    "FileContent",
+    "ImageContent",
+    "SamplingFields",
+    "TextContent",
+    "WireMessage",
+    "WireTool",
+]
 
 MAX_CHOICES = 128
 MAX_PROMPTS = 2048
@@ -23,7 +33,7 @@ class Wire(BaseModel):
 
 
 class Url(Wire):
-    """A data URL."""
+    """A data URL, or one of a host that is allowed."""
 
     url: str
     detail: Literal["auto"] | None = None  # low and high would mean other pixels than training saw
@@ -50,7 +60,20 @@ class VideoContent(Wire):
     video_url: Url
 
 
-ContentPart = Annotated[TextContent | ImageContent | VideoContent, Field(discriminator="type")]
+class FileReference(Wire):
+    """What an upload was called by the server."""
+
+    file_id: str
+
+
+class FileContent(Wire):
+    """An uploaded picture or clip."""
+
+    type: Literal["file"]
+    file: FileReference
+
+
+ContentPart = Annotated[TextContent | ImageContent | VideoContent | FileContent, Field(discriminator="type")]
 
 
 class WireFunction(Wire):
@@ -144,12 +167,8 @@ class ChatRequest(SamplingFields):
     @property
     def has_media(self) -> bool:
         """Whether there are pictures or clips to decode."""
-        return any(
-            part.type != "text"
-            for message in self.messages
-            for part in message.content or ()
-            if not isinstance(part, str)
-        )
+        contents = (message.content for message in self.messages if isinstance(message.content, list))
+        return any(part.type != "text" for content in contents for part in content)
 
 
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
