@@ -55,6 +55,7 @@ class Limits:
     max_stored_bytes: int = 2**30  # all uploads together
     stored_seconds: int = 3600  # after which an upload goes
     image_hosts: tuple[AllowedHost, ...] = ()  # that are asked for pictures
+    fetch_seconds: float = 15.0  # in which a picture must be there
     max_open: int = 400  # requests without a whole answer
     stall_seconds: float = 60.0  # for which a client may read nothing
 
@@ -73,11 +74,15 @@ def create_app(load: Callable[[], Coroutine[Any, Any, ServedModel]], limits: Lim
             await models.pop().engine.close()
             files.close()
 
-    app = FastAPI(title="Camelid", version="1", lifespan=lifespan, redirect_slashes=False)
+    app = FastAPI(
+        title="Camelid", version="1", lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None
+    )
     app.state.metrics = metrics = Metrics()
     started, encoders = int(time.time()), Encoders()
     files = FileStore(limits.max_stored_bytes, limits.stored_seconds)
-    remote = RemotePictures(limits.image_hosts, max_bytes=limits.max_body_bytes)
+    remote = RemotePictures(
+        limits.image_hosts, max_bytes=limits.max_body_bytes, timeout_seconds=limits.fetch_seconds
+    )
     media_sources = MediaSources(remote if limits.image_hosts else None, files, limits.max_body_bytes)
 
     def served(name: str) -> ServedModel:
@@ -162,10 +167,6 @@ def create_app(load: Callable[[], Coroutine[Any, Any, ServedModel]], limits: Lim
     async def refuse_route(request: Request, error: HTTPException) -> JSONResponse:
         message = f"{request.method} {request.url.path}: {error.detail}"
         return error_response(ApiError(error.status_code, message, headers=error.headers))
-
-    @app.exception_handler(Exception)
-    async def confess(_: Request, error: Exception) -> JSONResponse:
-        return error_response(ApiError(500, "a fault of ours; the log has more", code="internal_error"))
 
     app.add_middleware(
         Admission, metrics=metrics, max_open=limits.max_open, stall_seconds=limits.stall_seconds

@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from traceback import extract_tb
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,6 +16,8 @@ from camelid.serve.api_error import ApiError, error_response, queue_full
 from camelid.serve.metrics import Metrics
 
 __all__ = ["AccessLog", "BodyLimit", "KeyCheck"]
+
+LINGER_BYTES, LINGER_SECONDS = 64 * 2**20, 10.0
 
 LOG = logging.getLogger("camelid.serve")
 
@@ -44,6 +47,7 @@ class BodyLimit:
         max_bytes = self._streamed.get(scope["path"], self._max_bytes)
         stated = dict(scope["headers"]).get(b"content-length", b"0")
         if stated.isdigit() and int(stated) > max_bytes:
+            await _linger(receive)
             return await error_response(_too_large(max_bytes))(scope, receive, send)
         num_bytes, has_started, has_more, refusal = 0, False, True, None
 
@@ -78,8 +82,24 @@ class BodyLimit:
         finally:
             self._held -= 0 if is_streamed else num_bytes
         if refusal is not None and not has_started:
+            if refusal.status == 413:
+                await _linger(receive)
             await error_response(refusal)(scope, receive, send)
         return None
+
+
+async def _linger(receive: Receive) -> None:
+    """Lets some more of a body come, and forgets it: who is cut off while sending never reads the answer."""
+    num_bytes = 0
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            while num_bytes < LINGER_BYTES:
+                message = await receive()
+                num_bytes += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return
 
 
 def _too_large(max_bytes: int) -> ApiError:
@@ -109,7 +129,10 @@ class KeyCheck:
 
 
 class AccessLog:
-    """One JSON line per answer, without what was asked and said; counts for /metrics."""
+    """One JSON line per answer, without what was asked and said; counts for /metrics.
+
+    A fault of ours ends here: of an exception only its kind and place are logged, for its message may quote a prompt.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -117,19 +140,35 @@ class AccessLog:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        began, status = time.perf_counter(), 499  # the client left before there was an answer
+        began, status, has_started = (
+            time.perf_counter(),
+            499,
+            False,
+        )  # the client left before there was an answer
 
         async def noted(message: Message) -> None:
-            nonlocal status
+            nonlocal status, has_started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, has_started = message["status"], True
             await send(message)
 
         try:
             await self._app(scope, receive, noted)
+        except Exception as error:
+            LOG.error(json.dumps({"event": "fault", "kind": type(error).__name__, "place": _places(error)}))
+            if not has_started:
+                fault = ApiError(500, "a fault of ours; the log has more", code="internal_error")
+                await error_response(fault)(scope, receive, noted)
         finally:
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "unknown")
             self._metrics.requests.labels(route, str(status)).inc()
             line = {"event": "request", "method": scope["method"], "route": route, "status": status}
             LOG.info(json.dumps(line | {"seconds": round(seconds, 4)}))
+
+
+def _places(error: BaseException) -> list[str]:
+    """The calls that led there, the innermost last; those of the exceptions behind it before them."""
+    behind = error.__cause__ or error.__context__
+    own = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
+    return [*(_places(behind) if behind else ()), *own[-12:]]

@@ -27,6 +27,9 @@ AT_ONCE = 8
 HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:(?P<port>[0-9]{1,5}))?")
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
+# IPv6 that holds an IPv4 address, which a gateway may take anywhere: NAT64, 6to4.
+DISGUISES = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16")))
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -56,7 +59,8 @@ class AllowedHost:
         plain = getattr(address, "ipv4_mapped", None) or address
         if plain == _literal(self.host) or (self.host == "localhost" and plain.is_loopback):
             return True
-        return bool(plain.is_global) and not plain.is_multicast
+        is_disguised = any(plain in network for network in DISGUISES)
+        return bool(plain.is_global) and not plain.is_multicast and not is_disguised
 
 
 class RemotePictures:
