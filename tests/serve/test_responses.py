@@ -168,6 +168,7 @@ def test_pictures_by_url_and_by_id(client: OpenAI) -> None:
     [
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"store": True}, "store"),
+        ({"store": 0}, "store"),
         ({"background": True}, "background"),
         ({"reasoning": {"effort": "low"}}, "reasoning"),
         ({"tool_choice": "required"}, "tool_choice"),

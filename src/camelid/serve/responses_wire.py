@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from camelid.serve.api_error import ApiError
 from camelid.serve.half_characters import check_characters
@@ -27,6 +27,15 @@ from camelid.serve.wire import (
 __all__ = ["ResponsesRequest", "as_chat"]
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"] | None
+
+
+def _no_number(value: Any) -> Any:
+    if type(value) is int:  # 0 is equal to False, and to pydantic that is enough
+        raise ValueError("expected false, got a number")
+    return value
+
+
+No = Annotated[Literal[False], BeforeValidator(_no_number)]
 
 
 class InputText(Wire):
@@ -95,7 +104,7 @@ class FunctionTool(Wire):
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
-    strict: Literal[False] | None = None
+    strict: No | None = None
 
 
 class ResponsesRequest(Wire):
@@ -116,7 +125,7 @@ class ResponsesRequest(Wire):
     tools: list[FunctionTool] | None = None
     tool_choice: Literal["none", "auto"] | None = None
     stream: bool | None = None
-    store: Literal[False] | None = None
+    store: No | None = None
     user: str | None = None
 
 
