@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Side", "compare", "race"]
+__all__ = ["Side", "compare", "machine", "race"]
 
 RESULTS_DIR = Path(__file__).parent / "results"
 
@@ -104,18 +104,23 @@ def compare(
         "ratio": round(ratio, 3),
         "required_ratio": required,
         "aimed_ratio": aim,
-        "machine": {
-            "cpu": _cpu_name(),
-            "cores": os.cpu_count(),
-            "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
-            "torch_threads": torch.get_num_threads(),
-        },
+        "machine": machine(),
         "versions": {package: version(package) for package in ("torch", "transformers")}
         | {"python": platform.python_version()},
     }
     RESULTS_DIR.mkdir(exist_ok=True)
     text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
     (RESULTS_DIR / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def machine() -> dict[str, Any]:
+    """Where it was measured."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
+        "torch_threads": torch.get_num_threads(),
+    }
 
 
 def _cpu_name() -> str:

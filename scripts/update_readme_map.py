@@ -23,6 +23,7 @@ ROOMS = (
     "infer",
     "eval",
     "checkpoint",
+    "quantize",
     "model",
     "data",
     "inputs",

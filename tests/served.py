@@ -40,10 +40,11 @@ def scripted(one: ScriptedEngine) -> ServedModel:
 def serving(
     model: ServedModel | Callable[[], Coroutine[Any, Any, ServedModel]] | None = None,
     limits: Limits | None = None,
+    load: Callable[[], Coroutine[Any, Any, ServedModel]] | None = None,
 ) -> Iterator[str]:
     """The server's address. Without a model: a tiny one that sees, in a real engine."""
 
-    async def load() -> ServedModel:
+    async def default() -> ServedModel:
         if isinstance(model, ServedModel):
             return model
         if model is not None:
@@ -61,7 +62,9 @@ def serving(
             sees=True,
         )
 
-    config = uvicorn.Config(create_app(load, limits or Limits()), port=0, log_level="warning", ws="none")
+    config = uvicorn.Config(
+        create_app(load or default, limits or Limits()), port=0, log_level="warning", ws="none"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -154,6 +154,13 @@ class Serve:
     """Requests that may wait; more are told to come again later (429)."""
     max_body_mb: float = 32.0
     """Largest request."""
+    max_upload_mb: float = 128.0
+    """Largest picture or clip that is uploaded by itself; all together may have a GB, for an hour."""
+    allow_image_host: UseAppendAction[tuple[str, ...]] = ()
+    """HOST or HOST:PORT whose pictures are fetched when a request has their URL; may be given several times.
+    Default: none is."""
+    stall_seconds: float = 60.0
+    """For which a client may read nothing of its answer before it is cut off."""
 
     def run(self) -> int:
         """Until it is told to stop; answers that have begun are finished."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 
 import torch
@@ -29,7 +30,7 @@ def serve(options: Serve) -> int:
     try:
         import uvicorn
 
-        from camelid.serve import Limits, ServedModel, create_app
+        from camelid.serve import AllowedHost, Limits, ServedModel, create_app
     except ImportError as error:
         raise ConfigError(f"serving needs more packages: pip install 'camelid[serve]' ({error})") from error
     path = locate.choose_model(options.model)
@@ -70,12 +71,24 @@ def serve(options: Serve) -> int:
         )
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    limits = Limits(options.api_key, int(options.max_body_mb * 2**20))
-    uvicorn.run(
+    limits = Limits(
+        options.api_key,
+        int(options.max_body_mb * 2**20),
+        max_upload_bytes=int(options.max_upload_mb * 2**20),
+        image_hosts=tuple(map(AllowedHost.parse, options.allow_image_host)),
+        max_open=2 * (options.max_running + options.max_waiting),
+        stall_seconds=options.stall_seconds,
+    )
+    config = uvicorn.Config(
         create_app(load, limits),
         host=options.host,
         port=options.port,
         access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    return 0
+    server, listener = uvicorn.Server(config), config.bind_socket()
+    if sys.platform == "linux":
+        # The kernel holds the end of a response for a client that takes nothing, for as long as it is there.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * options.stall_seconds))
+    server.run(sockets=[listener])
+    return 0 if server.started else 1

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from camelid.infer.engine import Engine
 from camelid.infer.request import EngineStats, Request, TokenEvent
 
-__all__ = ["AsyncEngine", "EngineStopped"]
+__all__ = ["AsyncEngine", "EngineStopped", "ReaderTooSlow"]
+
+LOG = logging.getLogger("camelid.infer")
+MAX_UNREAD = 4096  # events of one stream, some hundred bytes each
 
 
 class EngineStopped(Exception):
     """The engine was closed, or failed; the cause says how."""
+
+
+class ReaderTooSlow(Exception):
+    """A stream was read so slowly that its request was cancelled."""
+
+
+Unread = TokenEvent | EngineStopped | ReaderTooSlow
 
 
 class AsyncEngine:
@@ -26,7 +38,7 @@ class AsyncEngine:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
-        self._streams: dict[str, asyncio.Queue[TokenEvent | EngineStopped]] = {}
+        self._streams: dict[str, asyncio.Queue[Unread]] = {}
         self._wishes: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._stopped: EngineStopped | None = None
         self._thread = threading.Thread(target=self._run, name="camelid-engine", daemon=True)
@@ -38,6 +50,11 @@ class AsyncEngine:
         return self._engine.max_context
 
     @property
+    def stopped_because(self) -> str | None:
+        """Why it takes no requests any more; None while it does."""
+        return None if self._stopped is None else str(self._stopped)
+
+    @property
     def stats(self) -> EngineStats:
         """As the engine's."""
         return self._engine.stats
@@ -45,13 +62,13 @@ class AsyncEngine:
     async def stream(self, request: Request) -> AsyncGenerator[TokenEvent]:
         """Events of one request. Whoever stops listening (`aclose`, a cancelled task) cancels it and frees its pages.
 
-        Raises InputError and QueueFull as `Engine.add`, and EngineStopped.
+        Raises InputError and QueueFull as `Engine.add`, EngineStopped, and ReaderTooSlow after MAX_UNREAD events.
         """
         if request.sampling.constraint is not None:
             await asyncio.to_thread(self._engine.prepare, request.sampling.constraint)
         if self._stopped:
             raise self._stopped
-        events: asyncio.Queue[TokenEvent | EngineStopped] = asyncio.Queue()
+        events: asyncio.Queue[Unread] = asyncio.Queue()
         added = self._loop.create_future()
         self._wishes.put(lambda: self._add(request, events, added))
         is_done = False
@@ -59,7 +76,7 @@ class AsyncEngine:
             await added
             while not is_done:
                 event = await events.get()
-                if isinstance(event, EngineStopped):
+                if isinstance(event, Exception):
                     raise event
                 is_done = event.finish_reason is not None
                 yield event
@@ -83,6 +100,7 @@ class AsyncEngine:
         except EngineStopped as error:
             self._stopped = error
         except Exception as error:
+            LOG.exception("the engine failed")
             self._stopped = EngineStopped(f"the engine failed: {error!r}")
             self._stopped.__cause__ = error
         if not self._loop.is_closed():
@@ -99,7 +117,7 @@ class AsyncEngine:
     def _add(
         self,
         request: Request,
-        events: asyncio.Queue[TokenEvent | EngineStopped],
+        events: asyncio.Queue[Unread],
         added: asyncio.Future[None],
     ) -> None:
         try:
@@ -130,6 +148,9 @@ class AsyncEngine:
                 stream.put_nowait(event)
                 if event.finish_reason is not None:
                     self._streams.pop(event.request_id, None)
+                elif stream.qsize() == MAX_UNREAD:
+                    stream.put_nowait(ReaderTooSlow(f"{stream.qsize():,} tokens were not read"))
+                    self._wishes.put(partial(self._cancel, event.request_id, stream))
 
     def _end_all(self, error: EngineStopped) -> None:
         try:

@@ -97,6 +97,7 @@ class Engine:
             accepted_tokens=self._accepted_tokens,
             pages_free=sum(pool.num_free for pool in self._pools.values()),
             pages_total=sum(pool.num_pages for pool in self._pools.values()),
+            pages_known=sum(pool.num_known for pool in self._pools.values()),
         )
 
     def prepare(self, constraint: Constraint) -> None:

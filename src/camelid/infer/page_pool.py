@@ -28,6 +28,11 @@ class PagePool:
         """Pages that nobody holds."""
         return len(self._unknown) + len(self._idle)
 
+    @property
+    def num_known(self) -> int:
+        """Pages that nobody holds and a prompt that begins alike would find."""
+        return len(self._idle)
+
     def take(self) -> int:
         """A page for new content. There must be a free one."""
         if self._unknown:

@@ -75,3 +75,4 @@ class EngineStats:
     """Of those, how many the model chose as well."""
     pages_free: int
     pages_total: int
+    pages_known: int = 0  # of those free, the ones that still know the beginning of an earlier prompt

@@ -21,6 +21,9 @@ __all__ = ["Matcher", "Sampled", "Sampler"]
 # So many of the likeliest tokens nearly always hold top_p of the mass; to sort a whole vocabulary takes longer.
 FEW = 256
 
+# Below it, logits divided by the temperature leave the range of fp32; above it, a draw is as good as greedy.
+COLDEST = 1e-4
+
 
 class Matcher(Protocol):
     """Where one answer stands in its constraint."""
@@ -138,7 +141,7 @@ class Sampler:
         return logits
 
     def _choose(self, logits: Tensor) -> int:
-        if self._params.temperature == 0:
+        if self._params.temperature <= COLDEST:
             return int(logits.argmax())  # the first of equals
         probabilities, ids = self._filtered(logits)
         drawn = int(torch.multinomial(probabilities, 1, generator=self._generator))
@@ -167,14 +170,13 @@ def _likeliest(probabilities: Tensor, top_p: float, *, is_sorted: bool) -> tuple
         ordered, ids = probabilities.topk(min(FEW, len(probabilities)))
         if ordered.sum() < top_p:
             ordered, ids = probabilities.sort(descending=True)
-    # A token stays while the mass before it is under top_p, so the first one always stays.
-    count = int((ordered.cumsum(0) - ordered < top_p).sum())
+    # A token stays while the mass before it is under top_p; the first also if fp32 rounds top_p to zero.
+    count = max(1, int((ordered.cumsum(0) - ordered < top_p).sum()))
     return ordered[:count], ids[:count]
 
 
 def _at(size: int, pairs: Sequence[tuple[int, float]]) -> Tensor:
     """Zero but at these places."""
-    values = torch.zeros(size)
-    for place, value in pairs:
-        values[place] = value
+    values, by_place = torch.zeros(size), dict(pairs)
+    values[torch.tensor(list(by_place), dtype=torch.int64)] = torch.tensor(list(by_place.values()))
     return values

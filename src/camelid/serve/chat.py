@@ -20,6 +20,7 @@ from camelid.serve.choices import (
     usage_json,
 )
 from camelid.serve.from_wire import read_constraint, read_messages, read_sampling, read_tools
+from camelid.serve.media import Media
 from camelid.serve.served_model import ServedModel
 from camelid.serve.wire import ChatRequest
 
@@ -29,8 +30,10 @@ __all__ = ["ChatAnswer"]
 class ChatAnswer:
     """One request on its way to an answer, whole or streamed. Encoding may take long: make it in a thread."""
 
-    def __init__(self, model: ServedModel, request: ChatRequest) -> None:
-        self._model, self._request = model, request
+    is_typed = False
+
+    def __init__(self, model: ServedModel, request: ChatRequest, media: Media) -> None:
+        self._model, self._request, self._media = model, request, media
         self._is_parsing = bool(request.tools) and request.tool_choice != "none"
         self._constraint, self._constraint_param = read_constraint(request)
         self._prompt = self._encode()
@@ -38,7 +41,7 @@ class ChatAnswer:
         self._frame = {"id": new_id("chatcmpl"), "created": int(time.time()), "model": model.name}
 
     def _encode(self) -> ModelInput:
-        messages, chat_format = read_messages(self._request.messages), self._model.chat_format
+        messages, chat_format = read_messages(self._request.messages, self._media), self._model.chat_format
         tools = read_tools(self._request.tools) if self._is_parsing else []
         try:
             if not tools:

@@ -12,9 +12,11 @@ from typing import Any
 
 from camelid.core import FinishReason, ModelInput, SamplingParams, ToolCall, Usage
 from camelid.core.errors import ConstraintError, InputError
+from camelid.infer.async_engine import ReaderTooSlow
 from camelid.infer.request import QueueFull, Request, TokenEvent
 from camelid.inputs import AnyTokenizer, ToolCallParser
-from camelid.serve.api_error import ApiError, context_error, input_error
+from camelid.serve.api_error import ApiError, context_error, input_error, queue_full
+from camelid.serve.half_characters import check_characters
 from camelid.serve.served_model import ServedModel
 
 __all__ = [
@@ -119,7 +121,9 @@ def _refusal(error: Exception, constraint_param: str | None) -> Exception:
     if isinstance(error, InputError):
         return input_error(error, "messages")
     if isinstance(error, QueueFull):
-        return ApiError(429, f"{error}; try again later", code="queue_full", headers={"Retry-After": "2"})
+        return queue_full(str(error))
+    if isinstance(error, ReaderTooSlow):
+        return ApiError(408, f"the answer is read too slowly: {error}", code="read_too_slowly")
     return ApiError(503, "the engine has stopped", code="engine_stopped")
 
 
@@ -141,9 +145,19 @@ def usage_json(usages: Sequence[Usage], num_prompts: int, n: int) -> dict[str, A
     }
 
 
+def _is_text(text: str) -> bool:
+    try:
+        check_characters(text)
+    except ValueError:
+        return False
+    return True
+
+
 def call_json(call: ToolCall) -> dict[str, Any]:
     """A call with an id of its own; arguments are JSON in a string."""
     arguments = json.dumps(dict(call.arguments), ensure_ascii=False)
+    if not _is_text(arguments):  # a model, too, can spell half a character
+        arguments = json.dumps(dict(call.arguments))
     return {"id": new_id("call"), "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 

@@ -21,6 +21,8 @@ DEFAULT_MAX_TOKENS = 16  # OpenAI's
 class TextAnswer:
     """One request, of one prompt or several."""
 
+    is_typed = False
+
     def __init__(self, model: ServedModel, request: CompletionRequest) -> None:
         self._model, self._request = model, request
         self._prompts = self._encode()

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -32,6 +32,7 @@ GAUGES = {
     "num_running": "requests that run",
     "pages_free": "free pages of keys and values",
     "pages_total": "pages of keys and values",
+    "pages_known": "free pages that still know the beginning of an earlier prompt",
 }
 
 
@@ -42,6 +43,13 @@ class Metrics:
         self.engine: AnyEngine | None = None  # known once it is loaded
         self._registry = CollectorRegistry()
         self._registry.register(_EngineCollector(self))
+        ProcessCollector(registry=self._registry)  # memory, threads' time, open files; Linux only
+        self.open_requests = Gauge(
+            "camelid_open_requests", "Requests below /v1/ without a whole answer", registry=self._registry
+        )
+        self.stalled = Counter(
+            "camelid_stalled_readers", "Requests ended because nobody read on", registry=self._registry
+        )
         self.requests = Counter(
             "camelid_http_requests",
             "Answers by route and status",

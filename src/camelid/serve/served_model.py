@@ -23,6 +23,10 @@ class AnyEngine(Protocol):
     def stats(self) -> EngineStats:
         """How full it is."""
 
+    @property
+    def stopped_because(self) -> str | None:
+        """Why it takes no requests any more; None while it does."""
+
     def stream(self, request: Request) -> AsyncGenerator[TokenEvent]:
         """Events of one request; closing the stream cancels it."""
 

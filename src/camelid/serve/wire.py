@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from camelid.serve.half_characters import check_characters
 
 __all__ = [
     "ChatRequest",
     "CompletionRequest",
     "ContentPart",
+    "FileContent",
+    "ImageContent",
     "NamedTool",
     "SamplingFields",
+    "TextContent",
     "WireMessage",
     "WireTool",
 ]
 
 MAX_CHOICES = 128
+MAX_PROMPTS = 2048
+MAX_BIASES = 1024
+MAX_STOP_CHARS = 256  # each token of an answer is held against all beginnings of all stop strings
 
 
 class Wire(BaseModel):
@@ -26,7 +34,7 @@ class Wire(BaseModel):
 
 
 class Url(Wire):
-    """A data URL."""
+    """A data URL, or one of a host that is allowed."""
 
     url: str
     detail: Literal["auto"] | None = None  # low and high would mean other pixels than training saw
@@ -53,7 +61,20 @@ class VideoContent(Wire):
     video_url: Url
 
 
-ContentPart = Annotated[TextContent | ImageContent | VideoContent, Field(discriminator="type")]
+class FileReference(Wire):
+    """What an upload was called by the server."""
+
+    file_id: str
+
+
+class FileContent(Wire):
+    """An uploaded picture or clip."""
+
+    type: Literal["file"]
+    file: FileReference
+
+
+ContentPart = Annotated[TextContent | ImageContent | VideoContent | FileContent, Field(discriminator="type")]
 
 
 class WireFunction(Wire):
@@ -147,8 +168,19 @@ class StreamOptions(Wire):
     include_usage: bool = False
 
 
+StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]
+BiasedToken = Annotated[str, Field(pattern="^[0-9]{1,9}$")]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+
+
 class SamplingFields(Wire):
     """What both endpoints have. `top_k`, `min_p` and `repetition_penalty` are not OpenAI's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_characters(cls, data: Any) -> Any:
+        check_characters(data)
+        return data
 
     model: str
     stream: bool = False
@@ -159,11 +191,12 @@ class SamplingFields(Wire):
     top_k: int | None = Field(default=None, ge=0)
     min_p: float | None = Field(default=None, ge=0, le=1)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
+    stop: StopString | Annotated[list[StopString], Field(max_length=16)] | None = None
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    repetition_penalty: float | None = Field(default=None, gt=0, le=10)
-    logit_bias: dict[str, float] | None = None
+    # Further down, logits would leave the range of fp32.
+    repetition_penalty: float | None = Field(default=None, ge=0.01, le=10)
+    logit_bias: Annotated[dict[BiasedToken, Bias], Field(max_length=MAX_BIASES)] | None = None
     max_tokens: int | None = Field(default=None, ge=1)
     user: str | None = None  # read by nobody: it only names the client's own user
 
@@ -180,6 +213,12 @@ class ChatRequest(SamplingFields):
     response_format: ResponseFormat | None = None
     include_experts: bool = False  # ours: which experts made each token
 
+    @property
+    def has_media(self) -> bool:
+        """Whether there are pictures or clips to decode."""
+        contents = (message.content for message in self.messages if isinstance(message.content, list))
+        return any(part.type != "text" for content in contents for part in content)
+
 
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
@@ -190,7 +229,7 @@ class CompletionRequest(SamplingFields):
     prompt: (
         str
         | TokenIds
-        | Annotated[list[str], Field(min_length=1)]
-        | Annotated[list[TokenIds], Field(min_length=1)]
+        | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
+        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
     )
     logprobs: int | None = Field(default=None, ge=0, le=20)

@@ -23,6 +23,11 @@ class ScriptedEngine:
         self.num_running = self.num_finished = self.num_cancelled = 0
 
     @property
+    def stopped_because(self) -> str | None:
+        """It never stops."""
+        return None
+
+    @property
     def stats(self) -> EngineStats:
         """Zeros where nothing is scripted."""
         return EngineStats(0, self.num_running, self.num_finished, self.num_cancelled, *[0] * 8)
