@@ -51,6 +51,10 @@ class ModelEntry(BaseModel):
     max_context: int
     digest: str
     quantisation: str
+    num_layers: int
+    num_experts: int
+    input_modalities: list[Literal["text", "image", "video"]]
+    max_body_bytes: int
 
 
 class ModelList(BaseModel):
@@ -105,6 +109,7 @@ class ChatChoice(BaseModel):
     index: int
     message: AnswerMessage
     logprobs: Unread | None
+    experts: list[list[list[int]]] = []  # per token, per layer; if asked for
     finish_reason: Literal["stop", "length", "tool_calls"]
 
 
