@@ -37,7 +37,7 @@ SECRET = "xyzzy-plugh"  # in every prompt; the log must never have it
 # The stop tokens of the model that ships: how long answers are must not hang on what they say.
 NEVER_ENDS = {"4993": -100, "4999": -100, "5000": -100}
 MAX_RUNNING, MAX_WAITING = 64, 256
-IDLE_SECONDS = 12  # idle threads go after ten
+IDLE_SECONDS = 12
 # Shares of the clients in a round; the rest reads as fast as it can.
 SHARES: dict[ClientKind, float] = {
     "whole": 0.10, "hang up": 0.15, "hang up early": 0.05, "slow": 0.05, "stalled": 0.03, "raw": 0.10

@@ -67,7 +67,7 @@ def test_nothing_stays(server: ServerProcess) -> None:
         assert server.seconds_until_idle(20) is not None, server.metrics()
         footprints.append(server.footprint())
     assert footprints[2].num_files <= footprints[1].num_files
-    # Threads that encode are at most 16 and one per core, and go when they have had nothing to do for ten seconds.
+    # Threads that encode are at most 16 and one per core; they stay for the next ones.
     assert max(footprint.num_threads for footprint in footprints) < 40
     assert footprints[2].rss_mb < 1.05 * footprints[1].rss_mb
     assert server.metrics()["camelid_cancelled_total"] > 0
