@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count, product
+from typing import Any
 
 import torch
 
@@ -29,9 +30,10 @@ def make_engine(
     return Engine(model, vocabulary(text.vocab_size), plan, config)
 
 
-def new_request(prompt: list[int], max_tokens: int) -> Request:
+def new_request(prompt: list[int], max_tokens: int, **sampling: Any) -> Request:
     """Greedy, under a name of its own."""
-    return Request(f"race-{next(_NAMES)}", ModelInput.of_text(prompt), SamplingParams(max_tokens=max_tokens))
+    params = SamplingParams(max_tokens=max_tokens, **sampling)
+    return Request(f"race-{next(_NAMES)}", ModelInput.of_text(prompt), params)
 
 
 def vocabulary(size: int) -> Tokenizer:

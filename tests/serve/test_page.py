@@ -210,14 +210,14 @@ def test_a_key_is_asked_for_and_kept(browser: Browser) -> None:
 
 
 class FullEngine(ScriptedEngine):
-    async def stream(self, request: Request) -> AsyncGenerator[TokenEvent]:
+    async def stream(self, *requests: Request) -> AsyncGenerator[TokenEvent]:
         raise QueueFull("256 requests are waiting")
         yield
 
 
 class FailingEngine(ScriptedEngine):
-    async def stream(self, request: Request) -> AsyncGenerator[TokenEvent]:
-        async with aclosing(super().stream(request)) as events:
+    async def stream(self, *requests: Request) -> AsyncGenerator[TokenEvent]:
+        async with aclosing(super().stream(*requests)) as events:
             async for event in events:
                 yield event
                 if event.text == "l":

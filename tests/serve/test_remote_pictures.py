@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import ipaddress
 import threading
 import time
 from collections.abc import Iterator
@@ -199,9 +200,9 @@ def test_a_name_must_lead_to_the_public(
     asked: list[str] = []
     connected: list[httpx.URL] = []
 
-    async def resolve(_: Any, host: str, port: int, **__: Any) -> Any:
+    async def resolve(host: str, port: int) -> Any:
         asked.append(host)
-        return [(2, 1, 6, "", (address, port))]
+        return [ipaddress.ip_address(address)]
 
     async def send(_: httpx.AsyncClient, request: httpx.Request, **__: Any) -> httpx.Response:
         connected.append(request.url)
@@ -211,7 +212,7 @@ def test_a_name_must_lead_to_the_public(
 
     monkeypatch.setattr(httpx.AsyncClient, "send", send)
     with fetching("pictures.example") as server:
-        monkeypatch.setattr("asyncio.base_events.BaseEventLoop.getaddrinfo", resolve)
+        monkeypatch.setattr("camelid.serve.remote_pictures._addresses", resolve)
         content = [{"type": "image_url", "image_url": {"url": "https://pictures.example/cat.png"}}]
         body = {"model": "tiny", "messages": [{"role": "user", "content": content}]}
         message = httpx.post(f"{server}{CHAT}", json=body).json()["error"]["message"]

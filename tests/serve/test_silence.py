@@ -25,8 +25,8 @@ class FaultyEngine(ScriptedEngine):
         super().__init__(SECRET)
         self._num_good = num_good
 
-    async def stream(self, request: Request) -> AsyncGenerator[TokenEvent]:
-        async for event in super().stream(request):
+    async def stream(self, *requests: Request) -> AsyncGenerator[TokenEvent]:
+        async for event in super().stream(*requests):
             if self._num_good == 0:
                 raise KeyError(f"{SECRET} {event.text}")
             self._num_good -= 1

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
 
@@ -15,7 +16,7 @@ from camelid.infer.request import EngineStats, Request, TokenEvent
 __all__ = ["AsyncEngine", "EngineStopped", "ReaderTooSlow"]
 
 LOG = logging.getLogger("camelid.infer")
-MAX_UNREAD = 4096  # events of one stream, some hundred bytes each
+MAX_UNREAD = 4096  # events of one request, some hundred bytes each
 
 
 class EngineStopped(Exception):
@@ -26,7 +27,12 @@ class ReaderTooSlow(Exception):
     """A stream was read so slowly that its request was cancelled."""
 
 
-Unread = TokenEvent | EngineStopped | ReaderTooSlow
+@dataclass(frozen=True, eq=False)
+class _Stream:
+    """Requests that one reader listens to, and what it has not read yet."""
+
+    requests: tuple[Request, ...]
+    unread: asyncio.Queue[TokenEvent | EngineStopped | ReaderTooSlow] = field(default_factory=asyncio.Queue)
 
 
 class AsyncEngine:
@@ -38,7 +44,7 @@ class AsyncEngine:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
-        self._streams: dict[str, asyncio.Queue[Unread]] = {}
+        self._streams: dict[str, _Stream] = {}
         self._wishes: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._stopped: EngineStopped | None = None
         self._thread = threading.Thread(target=self._run, name="camelid-engine", daemon=True)
@@ -59,30 +65,31 @@ class AsyncEngine:
         """As the engine's."""
         return self._engine.stats
 
-    async def stream(self, request: Request) -> AsyncGenerator[TokenEvent]:
-        """Events of one request. Whoever stops listening (`aclose`, a cancelled task) cancels it and frees its pages.
+    async def stream(self, *requests: Request) -> AsyncGenerator[TokenEvent]:
+        """Events of some requests, as they come, until all are done.
 
-        Raises InputError and QueueFull as `Engine.add`, EngineStopped, and ReaderTooSlow after MAX_UNREAD events.
+        Whoever stops listening (`aclose`, a cancelled task) cancels them and frees their pages. Raises InputError and
+        QueueFull as `Engine.add`, EngineStopped, and ReaderTooSlow after MAX_UNREAD events for each request.
         """
-        if request.sampling.constraint is not None:
-            await asyncio.to_thread(self._engine.prepare, request.sampling.constraint)
+        for constraint in {request.sampling.constraint for request in requests}:
+            if constraint is not None:
+                await asyncio.to_thread(self._engine.prepare, constraint)
         if self._stopped:
             raise self._stopped
-        events: asyncio.Queue[Unread] = asyncio.Queue()
-        added = self._loop.create_future()
-        self._wishes.put(lambda: self._add(request, events, added))
-        is_done = False
+        stream, added = _Stream(requests), self._loop.create_future()
+        self._wishes.put(lambda: self._add(stream, added))
+        num_left = len(requests)
         try:
             await added
-            while not is_done:
-                event = await events.get()
+            while num_left:
+                event = await stream.unread.get()
                 if isinstance(event, Exception):
                     raise event
-                is_done = event.finish_reason is not None
+                num_left -= event.finish_reason is not None
                 yield event
         finally:
-            if not is_done:
-                self._wishes.put(lambda: self._cancel(request.id, events))
+            if num_left:
+                self._wishes.put(lambda: self._cancel(stream))
 
     async def close(self) -> None:
         """Ends the thread after its step; streams that still run get EngineStopped."""
@@ -114,27 +121,24 @@ class AsyncEngine:
         except Empty:
             pass
 
-    def _add(
-        self,
-        request: Request,
-        events: asyncio.Queue[Unread],
-        added: asyncio.Future[None],
-    ) -> None:
+    def _add(self, stream: _Stream, added: asyncio.Future[None]) -> None:
         try:
             if self._stopped:
                 raise self._stopped
-            self._engine.add(request)
+            for request in stream.requests:
+                self._engine.add(request)
+                self._streams[request.id] = stream
         except Exception as error:
             self._loop.call_soon_threadsafe(_settle, added, error)
         else:
-            self._streams[request.id] = events
             self._loop.call_soon_threadsafe(_settle, added, None)
 
-    def _cancel(self, request_id: str, events: object) -> None:
-        # A request that was refused for its id must not cancel the one that has it.
-        if self._streams.get(request_id) is events:
-            self._streams.pop(request_id, None)
-            self._engine.cancel(request_id)
+    def _cancel(self, stream: _Stream) -> None:
+        for request in stream.requests:
+            # A request that was refused for its id must not cancel the one that has it.
+            if self._streams.get(request.id) is stream:
+                self._streams.pop(request.id, None)
+                self._engine.cancel(request.id)
 
     def _close(self) -> None:
         if not self._stopped:
@@ -145,12 +149,12 @@ class AsyncEngine:
     def _hand_out(self, events: list[TokenEvent]) -> None:
         for event in events:
             if stream := self._streams.get(event.request_id):
-                stream.put_nowait(event)
+                stream.unread.put_nowait(event)
                 if event.finish_reason is not None:
                     self._streams.pop(event.request_id, None)
-                elif stream.qsize() == MAX_UNREAD:
-                    stream.put_nowait(ReaderTooSlow(f"{stream.qsize():,} tokens were not read"))
-                    self._wishes.put(partial(self._cancel, event.request_id, stream))
+                elif stream.unread.qsize() == MAX_UNREAD * len(stream.requests):
+                    stream.unread.put_nowait(ReaderTooSlow(f"{stream.unread.qsize():,} tokens were not read"))
+                    self._wishes.put(partial(self._cancel, stream))
 
     def _end_all(self, error: EngineStopped) -> None:
         try:
@@ -158,8 +162,8 @@ class AsyncEngine:
                 self._wishes.get(block=False)()
         except Empty:
             pass
-        for events in self._streams.values():
-            events.put_nowait(error)
+        for stream in self._streams.values():
+            stream.unread.put_nowait(error)
 
 
 def _settle(added: asyncio.Future[None], error: Exception | None) -> None:

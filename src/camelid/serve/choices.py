@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 from collections.abc import AsyncGenerator, Sequence
@@ -29,9 +28,6 @@ __all__ = [
     "run_choices",
     "usage_json",
 ]
-
-
-QUEUED = 64  # deltas of a slow reader
 
 
 @dataclass(frozen=True)
@@ -83,36 +79,25 @@ async def run_choices(
     for prompt in prompts:
         if not 0 < len(prompt) < model.engine.max_context:
             raise context_error(len(prompt), model.engine.max_context)
-    deltas: asyncio.Queue[Delta | Exception] = asyncio.Queue(QUEUED)
-
-    async def run(index: int) -> None:
-        choice = Choice(index, is_parsing)
+    requests = [
         # Each choice has a seed of its own, and the first the one that was asked for.
-        seed = (sampling.seed + index % n) % 2**63
-        own = replace(sampling, seed=seed)
-        request = Request(new_id("req"), prompts[index // n], own, wants_experts=wants_experts)
-        try:
-            async with aclosing(model.engine.stream(request)) as events:
-                async for event in events:
-                    if event.error is not None:
-                        raise ConstraintError(event.error)
-                    await deltas.put(choice.feed(event))
-        except Exception as error:
-            await deltas.put(error)
-
-    tasks = [asyncio.create_task(run(index)) for index in range(n * len(prompts))]
-    num_left = len(tasks)
+        Request(
+            new_id("req"),
+            prompts[index // n],
+            replace(sampling, seed=(sampling.seed + index % n) % 2**63),
+            wants_experts=wants_experts,
+        )
+        for index in range(n * len(prompts))
+    ]
+    choices = {request.id: Choice(index, is_parsing) for index, request in enumerate(requests)}
     try:
-        while num_left:
-            delta = await deltas.get()
-            if isinstance(delta, Exception):
-                raise _refusal(delta, constraint_param) from delta
-            num_left -= delta.finish_reason is not None
-            yield delta
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        async with aclosing(model.engine.stream(*requests)) as events:
+            async for event in events:
+                if event.error is not None:
+                    raise ConstraintError(event.error)
+                yield choices[event.request_id].feed(event)
+    except Exception as error:
+        raise _refusal(error, constraint_param) from error
 
 
 def _refusal(error: Exception, constraint_param: str | None) -> Exception:

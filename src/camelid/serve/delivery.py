@@ -18,6 +18,7 @@ from camelid.serve.choices import Delta
 __all__ = ["Answer", "deliver"]
 
 HUNG_UP = 499  # nobody reads it
+ENCODE = json.JSONEncoder(ensure_ascii=False).encode
 T = TypeVar("T")
 
 
@@ -83,7 +84,7 @@ async def _events(answer: Answer, first: Delta, rest: AsyncGenerator[Delta]) -> 
         try:
             async for chunk in answer.chunks(all_deltas()):
                 name = f"event: {chunk['type']}\n" if answer.is_typed else ""
-                yield f"{name}data: {json.dumps(chunk, ensure_ascii=False)}\n\n"
+                yield f"{name}data: {ENCODE(chunk)}\n\n"
         except ApiError as error:
             if answer.is_typed:
                 data = {"type": "error", "code": error.code, "message": error.message, "param": error.param}

@@ -10,13 +10,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal, Protocol
 
 from camelid.serve.api_error import ApiError
 
 __all__ = ["FileStore", "StoredFile", "owner_of"]
 
 MediaKind = Literal["image", "video"]
+
+
+class Readable(Protocol):
+    """A file that is open for reading, in memory or not."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """So many bytes, fewer at the end."""
 
 
 def owner_of(authorization: str | None) -> str:
@@ -82,7 +89,7 @@ class FileStore:
         self._reserved -= num_bytes
 
     def keep(
-        self, file_id: str, owner: str, name: str, stated_type: str | None, source: IO[bytes]
+        self, file_id: str, owner: str, name: str, stated_type: str | None, source: Readable
     ) -> StoredFile:
         """Copies a file that has come whole. Raises ApiError for what is neither a picture nor a clip by its type."""
         kind = _kind(name, stated_type)

@@ -82,7 +82,7 @@ class BodyLimit:
         finally:
             self._held -= 0 if is_streamed else num_bytes
         if refusal is not None and not has_started:
-            if refusal.status == 413:
+            if refusal.status == 413 and has_more:
                 await _linger(receive)
             await error_response(refusal)(scope, receive, send)
         return None

@@ -142,8 +142,7 @@ class RemotePictures:
             )
         if url.scheme != "https" and not (url.scheme == "http" and entries[0].is_loopback):
             raise _NotAllowed("only https is spoken to other hosts")
-        found = await asyncio.get_running_loop().getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
-        addresses = [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in found]
+        addresses = await _addresses(url.host, port)
         if not addresses or not all(entries[0].may_be(address) for address in addresses):
             raise _NotAllowed("its host has an address that is not public")
         return addresses[0]
@@ -151,6 +150,11 @@ class RemotePictures:
 
 class _NotAllowed(Exception):
     pass
+
+
+async def _addresses(host: str, port: int) -> list[Address]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in found]
 
 
 def _parsed(url: str) -> httpx.URL:

@@ -27,8 +27,8 @@ class AnyEngine(Protocol):
     def stopped_because(self) -> str | None:
         """Why it takes no requests any more; None while it does."""
 
-    def stream(self, request: Request) -> AsyncGenerator[TokenEvent]:
-        """Events of one request; closing the stream cancels it."""
+    def stream(self, *requests: Request) -> AsyncGenerator[TokenEvent]:
+        """Events of all requests as they come; closing the stream cancels what is left."""
 
     async def close(self) -> None:
         """No more streams."""

@@ -32,35 +32,42 @@ class ScriptedEngine:
         """Zeros where nothing is scripted."""
         return EngineStats(0, self.num_running, self.num_finished, self.num_cancelled, *[0] * 8)
 
-    async def stream(self, request: Request) -> AsyncGenerator[TokenEvent]:
-        """One byte per event, up to `max_tokens`."""
-        self.requests.append(request)
-        self.num_running += 1
-        is_done = False
+    async def stream(self, *requests: Request) -> AsyncGenerator[TokenEvent]:
+        """One byte per event and request, in turns, up to `max_tokens`."""
+        self.requests += requests
+        self.num_running += len(requests)
+        data, index, left = self._text.encode(), 0, list(requests)
         try:
-            data, index = self._text.encode(), 0
-            sampling = request.sampling
-            while not is_done:
+            while left:
                 # Whoever never really waits cannot be cancelled by anyio.
                 await asyncio.sleep(0.001 if self._is_endless else 0)
                 byte = data[index % len(data)]
                 index += 1
-                is_last = index == len(data) and not self._is_endless
-                is_done = is_last or index == sampling.max_tokens
-                logprob = None if sampling.num_logprobs is None else TokenLogprob(byte, -0.5)
-                others = tuple(
-                    TokenLogprob(other, -1.0 - other) for other in range(sampling.num_logprobs or 0)
-                )
-                reason: FinishReason | None = None if not is_done else "stop" if is_last else "length"
-                experts = ((byte % 4,), (), (byte % 4,), (byte % 4,)) if request.wants_experts else ()
-                usage = Usage(len(request.prompt), index, 3) if is_done else None
-                yield TokenEvent(
-                    request.id, byte, chr(byte), logprob, others, experts, finish_reason=reason, usage=usage
-                )  # fmt: skip
-            self.num_finished += 1
+                for request in tuple(left):
+                    event = self._event(request, byte, index, index == len(data) and not self._is_endless)
+                    if event.finish_reason is not None:
+                        left.remove(request)
+                        self.num_running -= 1
+                        self.num_finished += 1
+                    yield event
         finally:
-            self.num_running -= 1
-            self.num_cancelled += not is_done
+            self.num_running -= len(left)
+            self.num_cancelled += len(left)
+
+    def _event(self, request: Request, byte: int, count: int, is_last: bool) -> TokenEvent:
+        num_logprobs = request.sampling.num_logprobs
+        is_done = is_last or count == request.sampling.max_tokens
+        reason: FinishReason | None = None if not is_done else "stop" if is_last else "length"
+        return TokenEvent(
+            request.id,
+            byte,
+            chr(byte),
+            None if num_logprobs is None else TokenLogprob(byte, -0.5),
+            tuple(TokenLogprob(other, -1.0 - other) for other in range(num_logprobs or 0)),
+            ((byte % 4,), (), (byte % 4,), (byte % 4,)) if request.wants_experts else (),
+            finish_reason=reason,
+            usage=Usage(len(request.prompt), count, 3) if is_done else None,
+        )
 
     async def close(self) -> None:
         """Nothing is held."""
