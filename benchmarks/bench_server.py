@@ -86,6 +86,8 @@ class ServerStream:
         received = b""
         while b"data: {" not in received:
             received += self._connection.recv(2**16)
+        # From here on the client is woken for many events at a time.
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 2**14)
 
     def __call__(self) -> int:
         with self._connection as connection:

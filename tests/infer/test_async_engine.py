@@ -62,6 +62,25 @@ def test_hanging_up_frees_at_once() -> None:
     asyncio.run(asyncio.wait_for(serve(), 60))
 
 
+def test_events_are_held_back_only_while_more_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that may take: the end of all work, by a cancellation too, brings what has come so far."""
+    monkeypatch.setattr("camelid.infer.async_engine.HAND_OUT_SECONDS", 600.0)
+
+    async def serve() -> None:
+        serving = AsyncEngine(engine())
+        await asyncio.sleep(0.01)
+        short = asyncio.create_task(collect(serving, request("short", 10, max_tokens=3)))
+        long = asyncio.create_task(collect(serving, request("long", 10, max_tokens=2000)))
+        while serving.stats.num_finished == 0:
+            await asyncio.sleep(0.001)
+        assert not short.done()
+        long.cancel()
+        assert len(await short) == 3
+        await serving.close()
+
+    asyncio.run(asyncio.wait_for(serve(), 60))
+
+
 def test_refusals_reach_their_caller_alone() -> None:
     async def serve() -> None:
         serving = AsyncEngine(engine(pages=3, config=EngineConfig(max_running=1, max_waiting=1)))
