@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -23,6 +23,7 @@ from camelid.core.files import write_text_atomically
 __all__ = ["ClaimResult", "Earlier", "Standing", "committed_dir", "load_committed", "make_result", "record"]
 
 SCHEMA = "claim/1"
+Standing = Literal["passed", "failed", "stale"]
 
 
 @dataclass(frozen=True)
@@ -76,20 +77,21 @@ class ClaimResult(Config):
             )
         if (digest := result.sealed().sha256) != result.sha256:
             raise DataError(f"{path} was changed: sha256 is {digest}, the file says {result.sha256}")
-        if result.rule == claim.rule and (verdict := claim.judge(result.evidence)) != result.verdict:
+        if result.is_current(claim) and (verdict := claim.judge(result.evidence)) != result.verdict:
             raise DataError(f"{path}: its numbers give {verdict}, the file says {result.verdict}")
         return result
 
-    def standing(self, claim: Claim[Any]) -> Standing:
-        """`stale`: the rule or an arm has changed since it was measured."""
-        arms = claim.arms(self.form)
+    def is_current(self, claim: Claim[Any]) -> bool:
+        """Whether neither the rule nor any arm has changed since it was measured."""
         measured = {m.arm: m.config_digest for m in self.measurements}
-        if self.rule != claim.rule or measured != {arm: config.digest for arm, config in arms.items()}:
+        arms = {arm: config.digest for arm, config in claim.arms(self.form).items()}
+        return self.rule == claim.rule and measured == arms
+
+    def standing(self, claim: Claim[Any]) -> Standing:
+        """The verdict, or that it is about another claim than today's."""
+        if not self.is_current(claim):
             return "stale"
         return "passed" if self.verdict.passed else "failed"
-
-
-Standing = str
 
 
 def make_result(claim: Claim[Any], form: Form, measurements: tuple[Measurement, ...]) -> ClaimResult:
