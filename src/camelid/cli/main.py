@@ -23,11 +23,13 @@ from camelid.cli.commands import (
     Serve,
     Sft,
 )
+from camelid.cli.long_context import LongContext
 
 __all__ = ["main", "parse"]
 
 Command = (
     Pretrain
+    | LongContext
     | Sft
     | Generate
     | Chat

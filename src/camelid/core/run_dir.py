@@ -5,6 +5,7 @@
     config.json     what was configured
     metrics.jsonl   one line per step
     report.html
+    evals/          what was measured of the model, as JSON
     adapter/        what low-rank training learnt, in PEFT's form
     checkpoints/step-N/   resumable state; exists once it holds COMPLETE
 """
@@ -100,6 +101,11 @@ class RunDir:
     def report_path(self) -> Path:
         """The run as a page."""
         return self.path / "report.html"
+
+    @property
+    def evals_dir(self) -> Path:
+        """What was measured of the model."""
+        return self.path / "evals"
 
     @property
     def adapter_dir(self) -> Path:
