@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -180,14 +181,19 @@ def _use(model: Llama4, config: Llama4Config) -> None:
     model.geometry.config = config.text
 
 
+@cache
+def _pack() -> StarterPack:
+    return StarterPack.open()
+
+
 def _chars(chat_format: ChatFormat, length: int) -> int:
     """How many characters of a novel surely fit into `length` tokens, question and headers included."""
-    sample = StarterPack.open().prose("train")[0].text[:20_000]
+    sample = _pack().prose("train")[0].text[:20_000]
     return int(ROOM * length * len(sample) / len(chat_format.tokenizer.encode(sample)))
 
 
 def _mixture(config: LongContextConfig, max_chars: int, *, has_vision: bool) -> Mixture:
-    pack, weights = StarterPack.open(), config.weights
+    pack, weights = _pack(), config.weights
     novels = Novels(pack.prose("train"))
     span = (novels, max(1, max_chars // 16), max_chars, config.seed)
     sources: dict[Source, float] = {
@@ -222,7 +228,7 @@ def measure_length(model: Llama4, chat_format: ChatFormat, tests: LengthTests) -
     text = promised.text.replace(
         max_position_embeddings=max(2 * max(tests.lengths), promised.text.max_position_embeddings)
     )
-    pack = StarterPack.open()
+    pack = _pack()
     novels, generator = Novels(pack.prose("held_out")), Generator(model, chat_format)
     chars = {length: _chars(chat_format, length) for length in tests.lengths}
     count = tests.num_problems

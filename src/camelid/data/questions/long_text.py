@@ -54,7 +54,7 @@ class Novels:
         return (text if rounds == 1 else "\n\n".join([text] * rounds))[start : start + num_chars]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Long:
     """What all sources of long text share: novels, and lengths log-uniform between two bounds, in characters."""
 
@@ -73,7 +73,7 @@ class _Long:
         return self.novels.window(epoch_order(len(self.novels.starts), index, self.seed), num_chars)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class LongProse(_Long):
     """Pages of a novel in a row, over the borders of chapters."""
 
@@ -84,7 +84,7 @@ class LongProse(_Long):
         return Document((TextPart(self._window(index, rng).rstrip()),))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Recall(_Long):
     """A number told somewhere in a long text."""
 
@@ -99,7 +99,7 @@ class Recall(_Long):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Tracking(_Long):
     """The value of a name at the end of a chain of assignments in a long text."""
 
