@@ -63,7 +63,9 @@ class TeacherTargets:
         wanted = self.num_tokens * self.num_draws
         found = int(drawn[-1]) if len(drawn) else 0
         if found != wanted:
-            raise DataError(f"{found:,} draws for {self.num_tokens:,} tokens of {self.num_draws}: not {wanted:,}")
+            raise DataError(
+                f"{found:,} draws for {self.num_tokens:,} tokens of {self.num_draws}: not {wanted:,}"
+            )
         return torch.cat([ends[:1], ends[1:] + 1])
 
 
@@ -202,7 +204,7 @@ class TargetStore:
         tokens, entries = (slice(*ends[index : index + 2]) for ends in (shard.tokens, shard.entries))
         with safe_open(shard.path, "np") as file:
             ids = file.get_slice("ids")[entries].astype(np.int64)
-            if "high_ids" in file.keys():  # noqa: SIM118: it is no dict
+            if self.origin.vocab_size > SHORT_IDS:
                 ids += file.get_slice("high_ids")[entries].astype(np.int64) << 16
             counts = file.get_slice("counts")[entries].astype(np.int64)
             log_probs = file.get_slice("log_probs")[tokens]
@@ -254,7 +256,9 @@ def _open_shard(path: Path, vocab_size: int) -> _Shard:
         )
     try:
         with safe_open(path, "np") as file:
-            small = {name: file.get_tensor(name) for name in ("keys", "numbers", "num_draws", "tokens", "entries")}
+            small = {
+                name: file.get_tensor(name) for name in ("keys", "numbers", "num_draws", "tokens", "entries")
+            }
             ids = file.get_tensor("ids").astype(np.int64)
             if vocab_size > SHORT_IDS:
                 ids += file.get_tensor("high_ids").astype(np.int64) << 16

@@ -133,7 +133,9 @@ class Pretraining:
                 LoaderState.start() if state is None else LoaderState.from_dict(dict(state)),
             )
 
-        torch.manual_seed(config.seed)  # the random state that checkpoints keep is the run's, not the process's
+        torch.manual_seed(
+            config.seed
+        )  # the random state that checkpoints keep is the run's, not the process's
         return train(
             model,
             open_loader,

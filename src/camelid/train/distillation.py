@@ -59,9 +59,7 @@ class LearnFromTeacher:
         self._record(batch, targets, loss.soft.cpu(), modality_ids)
         return loss.total, loss.hard
 
-    def _record(
-        self, batch: Batch, targets: TeacherTargets, soft: Tensor, modality_ids: Tensor
-    ) -> None:
+    def _record(self, batch: Batch, targets: TeacherTargets, soft: Tensor, modality_ids: Tensor) -> None:
         weights = batch.loss_weights.cpu()
         rows = weights.nonzero()[:, 0]
         weights, ids = weights[rows], modality_ids[rows]
@@ -147,7 +145,9 @@ def sparse_targets(targets: TeacherTargets, batch: Batch) -> SparseTargets:
     """Counts as shares, on the batch's device. DataError for targets of a batch of another size."""
     num_learnt = int((batch.loss_weights != 0).sum())
     if targets.num_tokens != num_learnt:
-        raise DataError(f"targets for {targets.num_tokens:,} tokens, but the batch has {num_learnt:,} to learn")
+        raise DataError(
+            f"targets for {targets.num_tokens:,} tokens, but the batch has {num_learnt:,} to learn"
+        )
     device = batch.loss_weights.device
     return SparseTargets(
         targets.ids.to(device),

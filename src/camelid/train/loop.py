@@ -99,8 +99,8 @@ def train(
     every checkpoint so that it can be loaded as a model. `objective` is what steps make smaller (default: plain
     cross-entropy); its state is part of every checkpoint. With `until_step` the run is saved and interrupted after
     that step, to be gone on with by another call. On SIGTERM and Ctrl-C the step is finished and saved first;
-    returns whether that happened. Raises TrainingError after `max_bad_steps` steps in a row without a finite loss. Whatever ends the run,
-    run.json says how.
+    returns whether that happened. Raises TrainingError after `max_bad_steps` steps in a row without a finite loss.
+    Whatever ends the run, run.json says how.
     """
     keep_freed_memory()
     optimizers = Optimizers(model, config.optimizer)
@@ -122,7 +122,7 @@ def train(
                 model_files,
                 observers,
                 objective,
-                lambda step: is_stopping() or step == until_step,
+                lambda step: is_stopping() or (until_step is not None and step >= until_step),
             )
     except BaseException as error:
         with suppress(OSError):  # on a full disk the error that led here matters more

@@ -75,7 +75,9 @@ def sparse_target_cross_entropy(
     soft_rows, ids, shares = _entries(targets, rows)
     mixing = torch.zeros_like(loss_weights[rows]) if soft_weights is None else soft_weights[rows]
     if targets is not None:
-        mixing = mixing * (targets.offsets.diff() > 0)  # a token without entries learns all from its hard target
+        mixing = mixing * (
+            targets.offsets.diff() > 0
+        )  # a token without entries learns all from its hard target
     total, hard, soft = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
         hidden.index_select(0, rows),
         head_weight,

@@ -94,7 +94,7 @@ def train_step(
         counts = counts + expert_counts(output.routers, batch)
     grad_norm = float(nn.utils.clip_grad_norm_(model.parameters(), optimizers.config.max_grad_norm))
     is_skipped = not (math.isfinite(objective_sum) and math.isfinite(grad_norm))
-    loss_by_modality = {
+    loss_by_modality: dict[str, float] = {
         name: float(total / weight)
         for name, total, weight in zip(MODALITIES, modality_sums, modality_weights, strict=True)
         if weight > 0

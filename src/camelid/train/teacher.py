@@ -17,7 +17,7 @@ from camelid.data import TargetStore, TeacherTargets, batch_key
 from camelid.model import Llama4
 from camelid.train.losses import CHUNK_LOGITS, MIN_CHUNK_ROWS
 
-__all__ = ["StoredTargets", "TargetSource", "TeacherOnTheFly", "draw_targets", "draw_seed", "num_draws_for"]
+__all__ = ["StoredTargets", "TargetSource", "TeacherOnTheFly", "draw_seed", "draw_targets", "num_draws_for"]
 
 MEAN_UNIQUE = 11.9  # a dozen ids a token, less what shards spend on their headers
 MOST_DRAWS = 255  # counts take a byte
@@ -52,30 +52,35 @@ def draw_targets(
     with independent draws. All of it in fp32 (sums in fp64) whatever the model computes in: steps of bf16
     logits are as coarse as the tail is fine.
     """
-    rows = loss_weights.nonzero()[:, 0]
-    generator = torch.Generator().manual_seed(seed)
-    starts = torch.rand(len(rows), generator=generator, dtype=torch.float64).to(hidden.device)
-    head = head_weight.float()
-    vocab_size = head.shape[0]
-    num_draws = num_draws_for(_sampled_probs(hidden, head, rows))
-    steps = torch.arange(num_draws, device=hidden.device)
-    ids, counts, log_probs_of_targets, entropies = [], [], [], []
-    num_rows = max(MIN_CHUNK_ROWS, CHUNK_LOGITS // vocab_size)
-    for piece, start in zip(rows.split(num_rows), starts.split(num_rows), strict=True):
-        log_probs = _log_probs(hidden[piece], head)
-        log_probs_of_targets.append(log_probs.gather(1, target_ids[piece, None])[:, 0].half())
-        probs = log_probs.exp()
-        entropies.append(-(probs * log_probs).sum(-1).half())
-        cumulative = probs.cumsum(-1, dtype=torch.float64)
-        points = (steps + start[:, None]) / num_draws * cumulative[:, -1:]
-        drawn = torch.searchsorted(cumulative, points, right=True).clamp_(max=vocab_size - 1)
-        places = torch.arange(len(piece), device=drawn.device)[:, None] * vocab_size + drawn
-        unique, count = torch.unique_consecutive(places.flatten(), return_counts=True)
-        ids.append(unique % vocab_size)
-        counts.append(count)
-    return TeacherTargets(
-        num_draws, torch.cat(ids), torch.cat(counts), torch.cat(log_probs_of_targets), torch.cat(entropies)
-    )
+    with torch.autocast(hidden.device.type, enabled=False):
+        rows = loss_weights.nonzero()[:, 0]
+        generator = torch.Generator().manual_seed(seed)
+        starts = torch.rand(len(rows), generator=generator, dtype=torch.float64).to(hidden.device)
+        head = head_weight.float()
+        vocab_size = head.shape[0]
+        num_draws = num_draws_for(_sampled_probs(hidden, head, rows))
+        steps = torch.arange(num_draws, device=hidden.device)
+        ids, counts, log_probs_of_targets, entropies = [], [], [], []
+        num_rows = max(MIN_CHUNK_ROWS, CHUNK_LOGITS // vocab_size)
+        for piece, start in zip(rows.split(num_rows), starts.split(num_rows), strict=True):
+            log_probs = _log_probs(hidden[piece], head)
+            log_probs_of_targets.append(log_probs.gather(1, target_ids[piece, None])[:, 0].half())
+            probs = log_probs.exp()
+            entropies.append(-(probs * log_probs).sum(-1).half())
+            cumulative = probs.cumsum(-1, dtype=torch.float64)
+            points = (steps + start[:, None]) / num_draws * cumulative[:, -1:]
+            drawn = torch.searchsorted(cumulative, points, right=True).clamp_(max=vocab_size - 1)
+            places = torch.arange(len(piece), device=drawn.device)[:, None] * vocab_size + drawn
+            unique, count = torch.unique_consecutive(places.flatten(), return_counts=True)
+            ids.append(unique % vocab_size)
+            counts.append(count)
+        return TeacherTargets(
+            num_draws,
+            torch.cat(ids),
+            torch.cat(counts),
+            torch.cat(log_probs_of_targets),
+            torch.cat(entropies),
+        )
 
 
 def num_draws_for(probs: Float[Tensor, "tokens vocab"]) -> int:
@@ -100,8 +105,7 @@ def _sampled_probs(hidden: Tensor, head: Tensor, rows: Tensor) -> Tensor:
 
 
 def _log_probs(hidden: Tensor, head: Tensor) -> Tensor:
-    with torch.autocast(hidden.device.type, enabled=False):
-        return F.linear(hidden.float(), head).log_softmax(-1)
+    return F.linear(hidden.float(), head).log_softmax(-1)
 
 
 def draw_seed(seed: int, key: bytes, number: int) -> int:
@@ -126,9 +130,7 @@ class TeacherOnTheFly:
         if self.store is not None and (found := self.store.find(key, number)) is not None:
             return found
         with torch.autocast(batch.token_ids.device.type, torch.bfloat16, enabled=self.dtype is not None):
-            output = self.model(
-                batch.token_ids, batch.document_lengths, batch.tiles, batch.patch_positions
-            )
+            output = self.model(batch.token_ids, batch.document_lengths, batch.tiles, batch.patch_positions)
         head = self.model.language_model.head_weight
         seed = draw_seed(self.seed, key, number)
         drawn = draw_targets(output.hidden, head, batch.target_ids, batch.loss_weights, seed)
@@ -154,12 +156,11 @@ class StoredTargets:
         found = self.store.find(key, number)
         if found is None:
             raise DataError(
-                f"{self.store.path}: no targets for batch {number} (content {key.hex()[:12]}…) among {len(self.store):,} "
-                "records: it was filled from other data, another seed or other batch_tokens, or for fewer steps"
+                f"{self.store.path}: no targets for batch {number} (content {key.hex()[:12]}…) among "
+                f"{len(self.store):,} records: it was filled from other data, another seed or other batch_tokens, "
+                "or for fewer steps"
             )
         return found
 
     def flush(self) -> None:
         """Nothing is new."""
-
-
