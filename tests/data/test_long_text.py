@@ -84,10 +84,10 @@ def test_tracking_follows_from_the_assignments_in_their_order(novels: Novels) ->
 
 
 def test_problems_lie_at_every_depth(novels: Novels) -> None:
-    problems = recall_problems(novels, NAMES, 6000, 10, seed=3)
+    problems = recall_problems(novels, NAMES, 20_000, 10, seed=3)
     depths = [_depth(problem) for problem in problems]
-    assert all(abs(depth - (number + 0.5) / 10) < 0.12 for number, depth in enumerate(depths))
-    assert problems == recall_problems(novels, NAMES, 6000, 10, seed=3)
+    assert all(abs(depth - (number + 0.5) / 10) < 0.06 for number, depth in enumerate(depths))
+    assert problems == recall_problems(novels, NAMES, 20_000, 10, seed=3)
     (problem,) = tracking_problems(novels, 6000, 1, seed=3)
     assert problem.kind == "tracking" and problem.answer.isdigit()
 

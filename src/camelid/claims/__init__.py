@@ -6,6 +6,8 @@ In: stages, training and recipes. Out: verdicts, results, figures. Must not know
 from typing import Any
 
 from camelid.claims.claim import SEEDS, Claim, Evidence, Form, Measurement, Verdict
+from camelid.claims.distillation import DISTILLATION
+from camelid.claims.early_fusion import EARLY_FUSION
 from camelid.claims.irope_extrapolates import IROPE_EXTRAPOLATES
 from camelid.claims.page import claims_page
 from camelid.claims.result import ClaimResult, load_committed, record
@@ -26,4 +28,6 @@ __all__ = [
     "run_claim",
 ]
 
-CLAIMS: dict[str, Claim[Any]] = {claim.name: claim for claim in (IROPE_EXTRAPOLATES,)}
+CLAIMS: dict[str, Claim[Any]] = {
+    claim.name: claim for claim in (IROPE_EXTRAPOLATES, EARLY_FUSION, DISTILLATION)
+}
