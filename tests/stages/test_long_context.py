@@ -52,7 +52,7 @@ def config_for(base: Path, steps: int = 3, tests: LengthTests | None = None) -> 
 
 def test_a_run_leaves_a_longer_promise_and_both_measurements(base: Path, tmp_path: Path) -> None:
     seen: list[StepMetrics] = []
-    tests = LengthTests(lengths=(128, 1200), num_problems=1, num_texts=1)
+    tests = LengthTests(lengths=(256, 1200), num_problems=1, num_texts=1)
     run = long_context(config_for(base, 3, tests), run_root=tmp_path, observers=[seen.append])
     saved = load_config(run.checkpoint_dir(3))
     assert saved.text.max_position_embeddings == 2400
@@ -60,7 +60,7 @@ def test_a_run_leaves_a_longer_promise_and_both_measurements(base: Path, tmp_pat
     reports = [LongContextReport.load(run.evals_dir / f"{moment}.json") for moment in ("before", "after")]
     for report in reports:
         assert [(s.kind, s.length) for s in report.scores] == [
-            (kind, length) for kind in ("recall", "tracking") for length in (128, 1200)
+            (kind, length) for kind in ("recall", "tracking") for length in (256, 1200)
         ]
         assert all(0.5 * s.length < s.mean_tokens < s.length for s in report.scores)
         assert [loss.end for loss in report.losses] == [128, 256, 512, 1024]
@@ -90,8 +90,11 @@ def test_a_run_cut_short_goes_on_to_the_same_bits(base: Path, tmp_path: Path) ->
 
 
 def test_what_cannot_be_lengthened_is_refused(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"temperature's first step is at 64 tokens, the length is 60"):
-        long_context(config_for(base).replace(length=60), run_root=tmp_path)
+    with pytest.raises(ConfigError, match="at least 256 tokens, got 60"):
+        config_for(base).replace(length=60)
+    flat = MODEL.replace(text=MODEL.text.replace(floor_scale=8192))
+    with pytest.raises(ConfigError, match=r"temperature's first step is at 8,192 tokens, the length is 600"):
+        long_context(config_for(save_base(tmp_path / "flat", flat)), run_root=tmp_path)
     with pytest.raises(ConfigError, match="a promise of 500 tokens is less than the 600"):
         config_for(base).replace(promise=500)
     chunks_alone = MODEL.replace(text=MODEL.text.replace(layer_types=("chunked", "chunked")))

@@ -44,7 +44,9 @@ from camelid.train import Observer, OptimizerConfig, TrainConfig, WarmupStableDe
 __all__ = ["LengthTests", "LongContextConfig", "LongWeights", "long_context", "measure_length"]
 
 TOKENIZER = "tokenizer.model"
-ROOM = 0.85  # of the tokens that a text of average density would fill: facts are denser than novels
+ROOM = 0.85  # of the tokens that a text of average density would fill: some pages are denser
+FACT_TOKENS = 150  # for what is hidden in a text, its question and the headers
+SHORTEST = 256  # tokens: below there is little room for a text
 EVAL_SEED = 7
 
 
@@ -67,9 +69,9 @@ class LengthTests(Config):
     num_texts: int = 4
 
     def __post_init__(self) -> None:
-        if not self.lengths or min(self.lengths) < 128 or self.num_problems < 1 or self.num_texts < 1:
+        if not self.lengths or min(self.lengths) < SHORTEST or self.num_problems < 1 or self.num_texts < 1:
             raise ConfigError(
-                f"lengths of at least 128 tokens and at least one problem and text are needed, got "
+                f"lengths of at least {SHORTEST} tokens and at least one problem and text are needed, got "
                 f"{list(self.lengths)}, {self.num_problems}, {self.num_texts}"
             )
 
@@ -105,6 +107,8 @@ class LongContextConfig(Config):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.length < SHORTEST:
+            raise ConfigError(f"length must be at least {SHORTEST} tokens, got {self.length}")
         if self.promise and self.promise < self.length:
             raise ConfigError(
                 f"a promise of {self.promise:,} tokens is less than the {self.length:,} trained on"
@@ -189,7 +193,7 @@ def _pack() -> StarterPack:
 def _chars(chat_format: ChatFormat, length: int) -> int:
     """How many characters of a novel surely fit into `length` tokens, question and headers included."""
     sample = _pack().prose("train")[0].text[:20_000]
-    return int(ROOM * length * len(sample) / len(chat_format.tokenizer.encode(sample)))
+    return int(ROOM * (length - FACT_TOKENS) * len(sample) / len(chat_format.tokenizer.encode(sample)))
 
 
 def _mixture(config: LongContextConfig, max_chars: int, *, has_vision: bool) -> Mixture:
