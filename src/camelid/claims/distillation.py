@@ -160,7 +160,7 @@ def _finish(root: Path, config: PretrainConfig | DistillConfig, on_progress: OnP
 
 def _median_seconds(run: RunDir) -> float:
     """Of a step's own time, the first ones left out while caches fill."""
-    seconds = [row["seconds"] for row in run.metrics()]
+    seconds = [float(row["seconds"]) for row in run.metrics()]
     return statistics.median(seconds[min(5, len(seconds) - 1) :])
 
 
@@ -192,7 +192,7 @@ def _tokens_ratio(evidence: Evidence, student: str, place: int) -> float:
 
 
 def _judge(evidence: Evidence) -> Verdict:
-    numbers, sentences = {}, []
+    numbers, sentences = dict[str, float](), list[str]()
     for student in STUDENTS:
         scratch, distilled = (f"{student}, {way}" for way in ("scratch", "distilled"))
         gains = [
