@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 import tyro
 
+from camelid.cli.claim import Claim
 from camelid.cli.commands import (
     Chat,
     Convert,
     Data,
     Demo,
+    Distill,
     Eval,
     Export,
     Generate,
@@ -22,11 +24,26 @@ from camelid.cli.commands import (
     Serve,
     Sft,
 )
+from camelid.cli.long_context import LongContext
 
 __all__ = ["main", "parse"]
 
 Command = (
-    Pretrain | Sft | Generate | Chat | Serve | Demo | Data | Eval | Inspect | Convert | Quantize | Export
+    Pretrain
+    | Distill
+    | LongContext
+    | Sft
+    | Generate
+    | Chat
+    | Serve
+    | Demo
+    | Data
+    | Eval
+    | Claim
+    | Inspect
+    | Convert
+    | Quantize
+    | Export
 )
 DESCRIPTION = "The whole Llama 4 system: train it, talk to it, judge it. New here? `camelid demo`."
 
@@ -39,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if words[:1] == ["pretrain"] and words[1:2] and not words[1].startswith("-"):
             return _pretrain_by_recipe(words[1], words[2:])
+        if words[:1] == ["distill"] and words[1:2] and not words[1].startswith("-"):
+            return _distill_by_recipe(words[1], words[2:])
         command = parse(words or ["--help"])
         if isinstance(command, Generate):
             return command.run(words)
@@ -64,6 +83,12 @@ def parse(words: Sequence[str]) -> Command:
 
 def _pretrain_by_recipe(recipe: str, words: Sequence[str]) -> int:
     from camelid.cli.pretrain import parse_flags, start_run
+
+    return start_run(parse_flags(recipe, words))
+
+
+def _distill_by_recipe(recipe: str, words: Sequence[str]) -> int:
+    from camelid.cli.distill import parse_flags, start_run
 
     return start_run(parse_flags(recipe, words))
 
