@@ -14,6 +14,7 @@ from camelid.cli.commands import (
     Data,
     Demo,
     Eval,
+    Experts,
     Export,
     Generate,
     Inspect,
@@ -26,7 +27,7 @@ from camelid.cli.commands import (
 __all__ = ["main", "parse"]
 
 Command = (
-    Pretrain | Sft | Generate | Chat | Serve | Demo | Data | Eval | Inspect | Convert | Quantize | Export
+    Pretrain | Sft | Generate | Chat | Serve | Demo | Data | Eval | Experts | Inspect | Convert | Quantize | Export
 )
 DESCRIPTION = "The whole Llama 4 system: train it, talk to it, judge it. New here? `camelid demo`."
 

@@ -31,6 +31,7 @@ from camelid.data import (
 from camelid.inputs import ChatFormat, Tokenizer
 from camelid.model import Llama4, Llama4Config, init_weights
 from camelid.train import Observer, TrainConfig, train
+from camelid.train.metap import init_scales
 
 __all__ = ["DataConfig", "PretrainConfig", "chat_format_for", "pretrain"]
 
@@ -86,7 +87,8 @@ def pretrain(
     mixture = _mixture(config.data, config.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)  # the random state that checkpoints keep is the run's, not the process's
-    model = init_weights(Llama4(config.model), config.seed).to(device)
+    scales = init_scales(config.model, config.train.optimizer.metap)
+    model = init_weights(Llama4(config.model), config.seed, scales).to(device)
     run = resume or RunDir.create(run_root, "pretrain", config.preset, config, sys.argv)
     files: dict[str, str | bytes] = dict(model_files(config.model, chat_format.tokenizer.num_special_tokens))
     files["tokenizer.model"] = tokenizer_path(config).read_bytes()
