@@ -16,6 +16,7 @@ SUFFIXES = (".py", ".cpp", ".h", ".html", ".css", ".js")
 # As in the law of imports: who may know more stands above.
 ROOMS = (
     "cli",
+    "claims",
     "recipes",
     "stages",
     "serve",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import tyro
 
+from camelid.cli.claim import Claim
 from camelid.cli.commands import (
     Chat,
     Convert,
@@ -27,7 +28,20 @@ from camelid.cli.commands import (
 __all__ = ["main", "parse"]
 
 Command = (
-    Pretrain | Sft | Generate | Chat | Serve | Demo | Data | Eval | Experts | Inspect | Convert | Quantize | Export
+    Pretrain
+    | Sft
+    | Generate
+    | Chat
+    | Serve
+    | Demo
+    | Data
+    | Eval
+    | Claim
+    | Experts
+    | Inspect
+    | Convert
+    | Quantize
+    | Export
 )
 DESCRIPTION = "The whole Llama 4 system: train it, talk to it, judge it. New here? `camelid demo`."
 
