@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from coordinate_check import at_width, byte_batches
 
 from camelid.core import Batch
 from camelid.model import Llama4, init_weights
@@ -20,6 +19,7 @@ from camelid.train.balance import BalanceConfig, Balancer
 from camelid.train.metap import MetaPConfig, init_scales
 from camelid.train.optimizer import Optimizers
 from camelid.train.step import train_step
+from coordinate_check import at_width, byte_batches
 
 LAST = 15  # steps whose mean loss is compared
 SCHEDULE = WarmupStableDecay(warmup=0.1, decay=0.5)
@@ -35,7 +35,14 @@ def final_loss(width: int, optimizer: OptimizerConfig, batches: list[Batch]) -> 
         progress = step / len(batches)
         rate = SCHEDULE(progress - 0.5 / len(batches))
         metrics = train_step(
-            model, [batch], optimizers, balancer, step=step, progress=progress, lr_multiplier=rate, precision="fp32"
+            model,
+            [batch],
+            optimizers,
+            balancer,
+            step=step,
+            progress=progress,
+            lr_multiplier=rate,
+            precision="fp32",
         )
         losses.append(metrics.loss)
     return float(np.mean(losses[-LAST:]))

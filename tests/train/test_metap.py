@@ -44,18 +44,19 @@ def batches() -> list[Batch]:
 
 
 def test_at_the_base_nothing_changes() -> None:
-    """Every multiplier is exactly 1, and ten updates are the same to the last bit."""
+    """Every multiplier is exactly 1, and updates are the same to the last bit."""
     metap = MetaPConfig(MODEL)
     assert set(multipliers(MODEL, metap).values()) == {Multipliers()}
     assert run_multiplier(metap) == 1
     assert init_scales(MODEL, None) == {}
-    for kind in ("adamw", "muon"):
+    kinds: tuple[Kind, ...] = ("adamw", "muon")
+    for kind in kinds:
         trained = []
         for config in (None, metap):
             model = init_weights(Llama4(MODEL), 0, init_scales(MODEL, config))
             optimizers = Optimizers(model, OptimizerConfig(kind=kind, metap=config))
             batch = toy_batch(0)
-            for _ in range(3):
+            for _ in range(2):
                 out = model(batch.token_ids, batch.document_lengths, batch.tiles, batch.patch_positions)
                 out.hidden.square().sum().backward()
                 optimizers.step(1.0)
@@ -77,8 +78,9 @@ def test_four_times_as_wide() -> None:
         f"{layer}feed_forward.experts.gate_up_proj": (1, 0.25, 0.5),
         f"{layer}feed_forward.experts.down_proj": (1, 0.25, 0.5),
     }
-    for name, (init, adamw, muon) in expected.items():
-        assert found[name] == Multipliers(pytest.approx(init), pytest.approx(adamw), pytest.approx(muon)), name
+    for name, numbers in expected.items():
+        m = found[name]
+        assert (m.init, m.adamw, m.muon) == pytest.approx(numbers), name
 
 
 def test_only_what_grew_counts() -> None:
@@ -109,7 +111,9 @@ def test_four_times_as_deep() -> None:
     scaled = init_weights(Llama4(deep), 0, init_scales(deep, MetaPConfig(base))).state_dict()
     plain = init_weights(Llama4(base), 0).state_dict()
     name = "language_model.model.layers.{}.self_attn.o_proj.weight"
-    assert scaled[name.format(7)].std() == pytest.approx(plain[name.format(1)].std() / 4, rel=0.1)
+    assert float(scaled[name.format(7)].std()) == pytest.approx(
+        float(plain[name.format(1)].std()) / 4, rel=0.1
+    )
 
 
 def test_the_eyes_have_a_width_and_a_depth_of_their_own() -> None:
@@ -137,17 +141,18 @@ def test_batch_and_tokens_move_all_rates_and_decay_keeps_its_share() -> None:
     assert decayed == pytest.approx([3e-3 * 0.1 * 0.4] * len(decayed))
 
 
-@pytest.mark.parametrize(("kind", "widths", "lr"), [("adamw", (32, 64, 128), 4e-3), ("muon", (16, 32, 64), 8e-3)])
+@pytest.mark.parametrize(
+    ("kind", "widths", "lr"), [("adamw", (32, 64, 128), 4e-3), ("muon", (16, 32, 64), 8e-3)]
+)
 def test_activations_do_not_grow_with_the_width(
     kind: Kind, widths: tuple[int, ...], lr: float, batches: list[Batch]
 ) -> None:
-    """After ten steps. Exponents of the width, measured: with it -0.35 to 0.2, without 0.5 to 1.4 (AdamW)."""
+    """After ten steps, exponents of the width. Measured with it: -0.77 to 0.10 (mean -0.26 and -0.09); without: 0.13 to 1.0."""
     configs = {width: at_width(width) for width in widths}
     with_it, without = (
         growth(coordinate_check(configs, OptimizerConfig(kind=kind, lr=lr, metap=metap), batches))
         for metap in (MetaPConfig(configs[widths[0]]), None)
     )
-    print(kind, with_it, without)
     assert max(with_it.values()) < 0.3
     assert sum(with_it.values()) / len(with_it) > -0.4, "nor do they vanish"
     assert sum(without.values()) / len(without) > sum(with_it.values()) / len(with_it) + 0.4
@@ -160,7 +165,7 @@ def test_what_cannot_transfer_is_refused() -> None:
         multipliers(tied, MetaPConfig(tied))
     with pytest.raises(ConfigError, match="no vision encoder"):
         multipliers(MODEL, MetaPConfig(MODEL.replace(vision=None)))
-    with pytest.raises(ConfigError, match="batch 0.0"):
+    with pytest.raises(ConfigError, match=r"batch 0\.0"):
         MetaPConfig(MODEL, batch=0.0)
     adapted = init_weights(Llama4(MODEL), 0)
     add_lora(adapted, LoraConfig(), 0)

@@ -123,7 +123,9 @@ def test_state_of_another_kind_is_refused_by_name(ours: str, theirs: str) -> Non
     give_gradients(model, 0)
     other.step(1.0)
     optimizers = Optimizers(toy_model(), OptimizerConfig.from_dict({"kind": ours}))
-    with pytest.raises(CheckpointError, match=r"is of another optimizer: (Muon|AdamW), which is configured, keeps"):
+    with pytest.raises(
+        CheckpointError, match=r"is of another optimizer: (Muon|AdamW), which is configured, keeps"
+    ):
         optimizers.load_state_tensors(other.state_tensors())
 
 

@@ -118,7 +118,9 @@ def test_a_trace_is_what_the_model_did() -> None:
     assert seen == [47, 47]
     assert trace.layers == (0, 1)
     with torch.inference_mode():
-        outputs = [model(b.token_ids, b.document_lengths, b.tiles, b.patch_positions).routers for b in batches]
+        outputs = [
+            model(b.token_ids, b.document_lengths, b.tiles, b.patch_positions).routers for b in batches
+        ]
     for row, layer in enumerate(trace.layers):
         ids = torch.cat([routers[layer].expert_ids for routers in outputs])
         logits = torch.cat([routers[layer].logits for routers in outputs])

@@ -35,7 +35,9 @@ __all__ = [
     "save_train_state",
 ]
 
-SELECTION_BIAS = "|selection_bias"  # ends the names under which routers' biases lie with the optimizer's state
+SELECTION_BIAS = (
+    "|selection_bias"  # ends the names under which routers' biases lie with the optimizer's state
+)
 
 HEADROOM = 1.02  # for headers and the small files
 MODEL, OPTIMIZER, RNG, LOADER = "model.safetensors", "optim.safetensors", "rng.safetensors", "loader.json"

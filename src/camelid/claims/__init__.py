@@ -6,7 +6,9 @@ In: stages, training and recipes. Out: verdicts, results, figures. Must not know
 from typing import Any
 
 from camelid.claims.claim import SEEDS, Claim, Evidence, Form, Measurement, Verdict
+from camelid.claims.experts_specialise import EXPERTS_SPECIALISE
 from camelid.claims.irope_extrapolates import IROPE_EXTRAPOLATES
+from camelid.claims.moe_beats_dense import MOE_BEATS_DENSE
 from camelid.claims.page import claims_page
 from camelid.claims.result import ClaimResult, load_committed, record
 from camelid.claims.runner import run_claim
@@ -26,4 +28,6 @@ __all__ = [
     "run_claim",
 ]
 
-CLAIMS: dict[str, Claim[Any]] = {claim.name: claim for claim in (IROPE_EXTRAPOLATES,)}
+CLAIMS: dict[str, Claim[Any]] = {
+    claim.name: claim for claim in (IROPE_EXTRAPOLATES, MOE_BEATS_DENSE, EXPERTS_SPECIALISE)
+}

@@ -59,7 +59,7 @@ def _trace(directory: Path, num_examples: int) -> RoutingTrace:
 
 
 def maps_of(trace: RoutingTrace) -> dict[str, list[list[float]]]:
-    """By name of a modality, a kind of token and a source: [layers][experts], multiples of a fair share of its tokens."""
+    """By modality, kind of token and source: [layers][experts], as multiples of a fair share of its tokens."""
     names = {"modality": trace.modality_names, "patch": PATCH_NAMES, "domain": trace.source_names}
     maps: dict[str, list[list[float]]] = {}
     for attribute, values in names.items():
@@ -99,7 +99,10 @@ def specialisation_tables(report: Specialisation) -> Iterable[Table]:
             f"{row.max_vio:.2f}",
             str(row.num_dead),
             f"{mean_score:.2f}",
-            *("–" if x is None else f"{x:.0%}" for x in (row.from_layer_before, row.guessed_blindly, row.saturation)),
+            *(
+                "–" if x is None else f"{x:.0%}"
+                for x in (row.from_layer_before, row.guessed_blindly, row.saturation)
+            ),
         )
         told.add_row(
             str(row.layer),

@@ -91,7 +91,12 @@ def expert_maps(maps: Mapping[str, Sequence[Sequence[float]]], layers: Sequence[
     with mpl.rc_context(STYLE):
         grid = figure.subplots(num_rows, MAPS_A_ROW, squeeze=False)
     figure.subplots_adjust(
-        left=0.55 / width, right=1 - 0.75 / width, bottom=0.5 / height, top=1 - 0.3 / height, hspace=0.75, wspace=0.2
+        left=0.55 / width,
+        right=1 - 0.75 / width,
+        bottom=0.5 / height,
+        top=1 - 0.3 / height,
+        hspace=0.75,
+        wspace=0.2,
     )
     ticks = sorted({0, len(layers) // 2, len(layers) - 1})
     for place, axes in enumerate(grid.flat):
@@ -100,7 +105,12 @@ def expert_maps(maps: Mapping[str, Sequence[Sequence[float]]], layers: Sequence[
             continue
         title = list(maps)[place]
         image = axes.imshow(
-            np.asarray(maps[title]), cmap=HEAT, vmin=0.0, vmax=MAX_LOAD, aspect="auto", interpolation="nearest"
+            np.asarray(maps[title]),
+            cmap=HEAT,
+            vmin=0.0,
+            vmax=MAX_LOAD,
+            aspect="auto",
+            interpolation="nearest",
         )
         axes.set_title(title, color=INK, fontsize=9, loc="left", pad=4)
         axes.tick_params(colors=INK, length=0, labelsize=8)

@@ -5,8 +5,9 @@ If rates and initial scales transfer, no coordinate grows or vanishes with the w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,13 +37,12 @@ def activation_sizes(model: Llama4, batch: Batch) -> dict[str, Tensor]:
 
 @contextmanager
 def _recorded(model: Llama4, sites: dict[str, Tensor]) -> Iterator[None]:
-    def record(name: str) -> nn.Module:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
-            out = output[0] if isinstance(output, tuple) else output
-            assert isinstance(out, Tensor)
+    def record(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            out: Tensor = output[0] if isinstance(output, tuple) else output
             sites[name] = out.float()
 
-        return hook  # type: ignore[return-value]
+        return hook
 
     handles = []
     for index, layer in enumerate(model.language_model.model.layers):
@@ -70,7 +70,14 @@ def coordinate_check(
         optimizers, balancer = Optimizers(model, optimizer), Balancer(BalanceConfig())
         for step, batch in enumerate(batches, start=1):
             train_step(
-                model, [batch], optimizers, balancer, step=step, progress=0.0, lr_multiplier=1.0, precision="fp32"
+                model,
+                [batch],
+                optimizers,
+                balancer,
+                step=step,
+                progress=0.0,
+                lr_multiplier=1.0,
+                precision="fp32",
             )
         after = activation_sizes(model, batches[0])
         changes[width] = {site: float((after[site] - x).square().mean().sqrt()) for site, x in before.items()}
@@ -82,5 +89,6 @@ def growth(changes: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
     widths = np.log([float(width) for width in changes])
     sites = next(iter(changes.values()))
     return {
-        site: float(np.polyfit(widths, np.log([row[site] for row in changes.values()]), 1)[0]) for site in sites
+        site: float(np.polyfit(widths, np.log([row[site] for row in changes.values()]), 1)[0])
+        for site in sites
     }

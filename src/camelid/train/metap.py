@@ -80,7 +80,9 @@ def multipliers(target: Llama4Config, config: MetaPConfig) -> dict[str, Multipli
         raise ConfigError("a tied embedding is input and head at once: no rate transfers to another width")
     with torch.device("meta"):
         shapes = {name: tuple(p.shape) for name, p in Llama4(target).named_parameters()}
-        base_shapes = {name: tuple(p.shape) for name, p in Llama4(_as_wide_as(base, target)).named_parameters()}
+        base_shapes = {
+            name: tuple(p.shape) for name, p in Llama4(_as_wide_as(base, target)).named_parameters()
+        }
     text_depth = target.text.num_hidden_layers / base.text.num_hidden_layers
     text_head = base.text.head_dim / target.text.head_dim
     vision_depth = vision_head = 1.0

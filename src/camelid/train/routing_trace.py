@@ -20,8 +20,9 @@ __all__ = ["RoutingTrace", "trace_routing"]
 class RoutingTrace:
     """Choices of all MoE layers, best first, and what is known of each token.
 
-    `is_patch` marks patch tokens. `document_ids` number the documents of all batches; `document_sources` and `document_modalities` say what those
-    are. `gate_sums` are the scores (sigmoid of the chosen logit) summed per layer and expert.
+    `is_patch` marks patch tokens. `document_ids` number the documents of all batches; `document_sources` and
+    `document_modalities` say what those are. `gate_sums` are the scores (sigmoid of the chosen logit) summed per layer
+    and expert.
     """
 
     layers: tuple[int, ...]
@@ -73,7 +74,9 @@ def trace_routing(
         routers = model(
             on_device.token_ids, batch.document_lengths, on_device.tiles, on_device.patch_positions
         ).routers
-        choices.append(torch.stack([routers[layer].expert_ids for layer in layers]).short().cpu())  # it adds up
+        choices.append(
+            torch.stack([routers[layer].expert_ids for layer in layers]).short().cpu()
+        )  # it adds up
         for row, layer in zip(gate_sums, layers, strict=True):
             ids = routers[layer].expert_ids
             gates = routers[layer].logits.gather(-1, ids).sigmoid()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pyarrow
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from camelid.core import Config
@@ -110,7 +110,8 @@ def measure(trace: RoutingTrace, earlier: RoutingTrace | None = None, seed: int 
                 max_vio=float(counts.max() / counts.double().mean() - 1),
                 num_dead=int((counts == 0).sum()),
                 information={
-                    name: _information(trace, ids, name, codes, generator) for name, codes in attributes.items()
+                    name: _information(trace, ids, name, codes, generator)
+                    for name, codes in attributes.items()
                 },
                 from_layer_before=None if guess is None else guess[0],
                 guessed_blindly=None if guess is None else guess[1],
@@ -146,7 +147,10 @@ def adjusted_information(nats: float, shuffled_nats: float, entropy_nats: float)
 
 def saturation(earlier: RoutingTrace, later: RoutingTrace) -> list[float]:
     """By layer the share of the later model's choices that the earlier one made as well (OLMoE, 2409.02060)."""
-    if not torch.equal(earlier.token_ids, later.token_ids) or earlier.expert_ids.shape != later.expert_ids.shape:
+    if (
+        not torch.equal(earlier.token_ids, later.token_ids)
+        or earlier.expert_ids.shape != later.expert_ids.shape
+    ):
         raise ConfigError(
             f"saturation compares two checkpoints of one model on the same tokens; got {earlier.num_tokens:,} and "
             f"{later.num_tokens:,} tokens in {len(earlier.layers)} and {len(later.layers)} MoE layers"
