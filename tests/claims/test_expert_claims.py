@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from camelid.claims import CLAIMS, Evidence, Measurement, run_claim
 from camelid.claims.moe_beats_dense import build_config, tokens_to_reach
+from camelid.data import StarterPack
 from camelid.model import active_parameters, total_parameters
 
 MOE, SPECIALISE = CLAIMS["moe-beats-dense"], CLAIMS["experts-specialise"]
@@ -71,8 +73,9 @@ def test_experts_must_tell_of_both_and_more_than_when_fresh(
 
 
 @pytest.mark.parametrize("name", ["moe-beats-dense", "experts-specialise"])
-def test_from_end_to_end_and_kept(name: str, tmp_path: Path) -> None:
+def test_from_end_to_end_and_kept(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two arms of a few steps; a second run finds all there is and judges the same."""
+    monkeypatch.setattr(StarterPack, "open", cache(StarterPack.open))
     told: list[tuple[str, bool]] = []
     result = run_claim(
         CLAIMS[name],

@@ -9,7 +9,7 @@ from pathlib import Path
 from camelid.checkpoint import load_model
 from camelid.claims.claim import Claim, Evidence, Form, Measurement, OnProgress, Verdict
 from camelid.claims.figure import draw_curves
-from camelid.core import Config
+from camelid.core import Batch, Config
 from camelid.core.run_dir import RunDir
 from camelid.data import NamingConfig, StarterPack, StarterWeights
 from camelid.data.held_out_batches import held_out_batches
@@ -82,7 +82,8 @@ def _measure(arm: BalanceArm, seed: int, folder: Path, on_progress: OnProgress) 
     config = arm.run.replace(seed=seed)
     chat_format = chat_format_for(config)
     on_progress(0.0, "fresh weights")
-    fresh = _watched(init_weights(Llama4(config.model), seed).eval(), arm, chat_format)
+    batches = _held_out(config.data.concept_share, arm.num_examples, chat_format)
+    fresh = measure(trace_routing(init_weights(Llama4(config.model), seed).eval(), batches))
 
     def show(metrics: StepMetrics) -> None:
         on_progress(
@@ -94,16 +95,15 @@ def _measure(arm: BalanceArm, seed: int, folder: Path, on_progress: OnProgress) 
     if run.status()["status"] != "finished" or checkpoint is None:
         raise KeyboardInterrupt
     on_progress(0.9, "trained weights")
-    trained = _watched(load_model(checkpoint), arm, chat_format)
+    trained = measure(trace_routing(load_model(checkpoint), batches))
     numbers, curves = _numbers(trained), _curves(trained)
     numbers |= {f"{name}, fresh": value for name, value in _numbers(fresh).items()}
     curves |= {f"{name}, fresh": points for name, points in _curves(fresh).items()}
     return Measurement("", seed, "", numbers, curves)
 
 
-def _watched(model: Llama4, arm: BalanceArm, chat_format: ChatFormat) -> Specialisation:
-    pack = StarterPack.open(concept_share=arm.run.data.concept_share)
-    return measure(trace_routing(model, held_out_batches(pack, chat_format, arm.num_examples)))
+def _held_out(concept_share: float, count: int, chat_format: ChatFormat) -> list[Batch]:
+    return list(held_out_batches(StarterPack.open(concept_share=concept_share), chat_format, count))
 
 
 def _by_layer(report: Specialisation) -> dict[str, list[float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow.parquet
@@ -21,6 +21,7 @@ from camelid.data.held_out_batches import held_out_batches
 from camelid.data.starter import StarterPack
 from camelid.infer import locate
 from camelid.inputs import ChatFormat
+from camelid.model import Llama4
 from camelid.train.routing_trace import RoutingTrace, trace_routing
 from camelid.train.specialisation import PATCH_NAMES, Specialisation, counts_table, expert_table, measure
 
@@ -31,8 +32,15 @@ def show_experts(model: Path | None, out: Path, num_examples: int, earlier: Path
     """Forward passes over the held-out starter data; writes experts.json, experts.svg and counts.parquet."""
     directory = locate.choose_model(model)
     print(f"model: {directory}", file=sys.stderr)
-    trace = _trace(directory, num_examples)
-    before = None if earlier is None else _trace(locate.choose_model(earlier), num_examples)
+    loaded = load_model(directory)
+    if not loaded.config.text.moe_layers:
+        raise ConfigError(f"{directory} has no experts to look at")
+    chat_format = load_chat_format(directory, loaded.config)
+    assert isinstance(chat_format, ChatFormat), "models with experts talk in Llama 4's format"
+    with Console(stderr=True).status("packing"):
+        batches = list(held_out_batches(StarterPack.open(), chat_format, num_examples))
+    trace = _trace(loaded, batches)
+    before = None if earlier is None else _trace(load_model(locate.choose_model(earlier)), batches)
     report = measure(trace, before)
     console = Console()
     for table in specialisation_tables(report):
@@ -45,16 +53,10 @@ def show_experts(model: Path | None, out: Path, num_examples: int, earlier: Path
     console.print(f"written: {files}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _trace(directory: Path, num_examples: int) -> RoutingTrace:
-    model = load_model(directory)
-    chat_format = load_chat_format(directory, model.config)
-    if not isinstance(chat_format, ChatFormat) or not model.config.text.moe_layers:
-        raise ConfigError(f"{directory} has no experts to look at")
+def _trace(model: Llama4, batches: Sequence[Batch]) -> RoutingTrace:
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("packing", total=None)
-        batches: list[Batch] = list(held_out_batches(StarterPack.open(), chat_format, num_examples))
         total = sum(batch.num_tokens for batch in batches)
-        progress.update(task, description=f"reading {total:,} tokens", total=total)
+        task = progress.add_task(f"reading {total:,} tokens", total=total)
         return trace_routing(model, batches, lambda count: progress.advance(task, count))
 
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import get_args
 
 from camelid.core.batch import Batch, ModelInput
 from camelid.core.messages import Message
 from camelid.data.example import Conversation, Document, Example
 from camelid.data.questions import held_out
+from camelid.data.questions.cast import Cast
+from camelid.data.questions.held_out import SEED
+from camelid.data.questions.motion import motion_problems
+from camelid.data.questions.naming import naming_problems
 from camelid.data.questions.problem import Problem
+from camelid.data.questions.scenes import SceneKind, scene_problems
+from camelid.data.questions.which_of import which_of_problems
 from camelid.data.starter import StarterPack
 from camelid.inputs import ChatFormat
 
@@ -18,17 +25,15 @@ __all__ = ["held_out_batches", "held_out_examples"]
 
 def held_out_examples(pack: StarterPack, count: int) -> dict[str, list[Example]]:
     """At most `count` of each kind, by the name of the source that trains it; problems come with their answers."""
-    scenes = [
-        problem
-        for kind, share in (("count", 4), ("colour", 4), ("where", 4), ("relation", 4))
-        for problem in held_out.scenes(pack, max(1, count // share), kind)  # type: ignore[arg-type]
-    ]
+    known, unseen_style = Cast(pack.drawings("train")), Cast(pack.drawings_held_out_style())
+    kinds: tuple[SceneKind, ...] = get_args(SceneKind)
+    share = max(1, count // len(kinds))
     problems = {
-        "naming": held_out.naming_held_out_style(pack, count),
-        "which_of": held_out.which_of_held_out_style(pack, count),
-        "scenes": scenes,
+        "naming": naming_problems(unseen_style, count, SEED, "en"),
+        "which_of": which_of_problems(unseen_style, count, SEED),
+        "scenes": [problem for kind in kinds for problem in scene_problems(known, share, kind, SEED)],
         "clips": held_out.clip_naming(pack, count),
-        "motion": held_out.motion_scenes(pack, count),
+        "motion": motion_problems(known, count, SEED),
         "glosses": held_out.glosses_held_out(pack, count),
     }
     examples: dict[str, list[Example]] = {name: [_told(p) for p in found] for name, found in problems.items()}
