@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -112,6 +112,7 @@ def expert_maps(maps: Mapping[str, Sequence[Sequence[float]]], layers: Sequence[
             aspect="auto",
             interpolation="nearest",
         )
+        axes.set_facecolor("none")  # idle experts are transparent, whatever the page
         axes.set_title(title, color=INK, fontsize=9, loc="left", pad=4)
         axes.tick_params(colors=INK, length=0, labelsize=8)
         axes.set_yticks(ticks, [str(layers[tick]) for tick in ticks])
@@ -124,6 +125,7 @@ def expert_maps(maps: Mapping[str, Sequence[Sequence[float]]], layers: Sequence[
     side = figure.add_axes((1 - 0.6 / width, 0.5 / height, 0.12 / width, 1 - 0.8 / height))
     bar = figure.colorbar(image, cax=side, ticks=[0, 1, 2, 3], format="%d×")
     bar.outline.set_visible(False)
+    side.set_facecolor("none")
     side.tick_params(colors=INK, length=0, labelsize=8)
     return _svg(figure)
 
@@ -133,7 +135,7 @@ def layer_curves(steps: Sequence[int], by_layer: Mapping[str, Sequence[float]], 
     figure, axes = _figure(6.4, 2.4, "step", label)
     deep = LinearSegmentedColormap.from_list("deep", [ACCENT, "#e0457b"])
     for place, (name, values) in enumerate(by_layer.items()):
-        _line(axes, steps, values, mpl.colors.to_hex(deep(place / max(len(by_layer) - 1, 1))), label=name)
+        _line(axes, steps, values, to_hex(deep(place / max(len(by_layer) - 1, 1))), label=name)
     axes.set_ylim(bottom=0.0)
     axes.legend(frameon=False, labelcolor=INK, ncols=4, loc="upper left", handlelength=1.2, fontsize=8)
     return _svg(figure)

@@ -8,6 +8,7 @@ attribute (its tokens are no independent witnesses), tokens where a token has it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow
@@ -94,7 +95,8 @@ def measure(trace: RoutingTrace, earlier: RoutingTrace | None = None, seed: int 
     ConfigError if the two are not over the same tokens.
     """
     generator = torch.Generator().manual_seed(seed)
-    saturations = [None] * len(trace.layers) if earlier is None else saturation(earlier, trace)
+    nothing: list[float | None] = [None] * len(trace.layers)
+    saturations: Sequence[float | None] = nothing if earlier is None else saturation(earlier, trace)
     attributes = {name: _codes(trace, name) for name in ATTRIBUTES}
     reports = []
     for row, layer in enumerate(trace.layers):
