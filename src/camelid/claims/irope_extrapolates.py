@@ -26,19 +26,19 @@ __all__ = ["IROPE_EXTRAPOLATES", "PositionArm", "build_model"]
 Positions = Literal["irope", "rope-global", "rope-chunked", "rope-everywhere"]
 TRAINED, CHUNK, FAR = 128, 32, 128 * 128
 DOCUMENTS = 48
+NUM_STRADDLING = 4  # documents of eight queries
 EVAL_SEED = 999_983  # no training batch has it
 MAX_LENGTH = 2**21
 
 
 @dataclass(frozen=True)
 class PositionArm(Config):
-    """One way to know positions. `lengths` to ask at, with so many documents of eight queries at each."""
+    """One way to know positions. `asked`: lengths, and how many documents of eight queries there."""
 
     positions: Positions
     temperature: bool
     steps: int
-    lengths: tuple[int, ...]
-    documents: tuple[int, ...]
+    asked: tuple[tuple[int, int], ...]
     loss_length: int
 
 
@@ -72,21 +72,29 @@ def build_model(arm: PositionArm) -> Llama4:
     )
 
 
+# Tokens, and documents of eight queries each. Without chunks a document costs its length squared in every layer.
+NEAR = ((128, 64), (256, 64), (512, 64), (1024, 32), (4096, 16), (16_384, 12))
+FURTHER = (*NEAR, (131_072, 4))
+LONGEST = (*FURTHER, (2**20, 2))
+UNCHUNKED = ((128, 64), (256, 64), (512, 64), (1024, 32), (4096, 8), (16_384, 4))
+SMOKE = ((128, 2), (256, 2))
+
+
 def _arms(form: Form) -> dict[str, PositionArm]:
-    steps = 1200 if form == "full" else 4
-    near = (128, 256, 512, 1024, 4096, 16_384) if form == "full" else (128, 256)
-    counts = (64, 64, 64, 64, 32, 16) if form == "full" else (2, 2)
-    further, further_counts = ((*near, 131_072), (*counts, 6)) if form == "full" else (near, counts)
-    longest, longest_counts = ((*further, 2**20), (*further_counts, 4)) if form == "full" else (near, counts)
-    loss_length = FAR if form == "full" else 256
+    is_full = form == "full"
+
+    def arm(
+        positions: Positions, asked: tuple[tuple[int, int], ...], temperature: bool = False
+    ) -> PositionArm:
+        asked, steps = (asked, 600) if is_full else (SMOKE, 4)
+        return PositionArm(positions, temperature, steps, asked, FAR if is_full else 256)
+
     return {
-        "iRoPE + temperature": PositionArm("irope", True, steps, longest, longest_counts, loss_length),
-        "iRoPE, no temperature": PositionArm("irope", False, steps, longest, longest_counts, loss_length),
-        "RoPE in the global layer": PositionArm(
-            "rope-global", True, steps, further, further_counts, loss_length
-        ),
-        "RoPE, chunks only": PositionArm("rope-chunked", False, steps, further, further_counts, loss_length),
-        "RoPE everywhere": PositionArm("rope-everywhere", False, steps, near, counts, loss_length),
+        "iRoPE + temperature": arm("irope", LONGEST, temperature=True),
+        "iRoPE, no temperature": arm("irope", LONGEST),
+        "RoPE in the global layer": arm("rope-global", FURTHER, temperature=True),
+        "RoPE, chunks only": arm("rope-chunked", FURTHER),
+        "RoPE everywhere": arm("rope-everywhere", UNCHUNKED),
     }
 
 
@@ -94,12 +102,14 @@ def _measure(arm: PositionArm, seed: int, folder: Path, on_progress: OnProgress)
     model = init_weights(build_model(arm), seed)
     _train(model, arm, seed, folder, on_progress)
     recall: list[tuple[float, float]] = []
-    for length, documents in zip(arm.lengths, arm.documents, strict=True):
+    for length, documents in arm.asked:
         on_progress(0.9, f"recall at {length:,} tokens")
         recall.append((length, _recall(model, length, documents)))
     numbers = {f"recall at {length:,}": share for length, share in recall}
-    straddling = min(FAR, arm.lengths[-1])
-    numbers[f"straddling, at {straddling:,}"] = _recall(model, straddling, 16, straddled_chunk=CHUNK)
+    straddling = min(FAR, arm.asked[-1][0])
+    numbers[f"straddling, at {straddling:,}"] = _recall(
+        model, straddling, NUM_STRADDLING, straddled_chunk=CHUNK
+    )
     on_progress(0.95, f"loss by position to {arm.loss_length:,}")
     losses = _loss_by_position(model, arm.loss_length)
     return Measurement("", seed, "", numbers, {"recall": tuple(recall), "loss": tuple(losses)})
@@ -112,7 +122,7 @@ def _train(model: Llama4, arm: PositionArm, seed: int, folder: Path, on_progress
         optimizer=OptimizerConfig(kind="adamw", lr=3e-3, weight_decay=0.01, betas=(0.9, 0.98)),
         schedule=WarmupStableDecay(warmup=0.1, decay=0.3, final=0.02),
         precision="fp32",
-        checkpoint_every=300,
+        checkpoint_every=50,
         keep_checkpoints=1,
     )
     run = RunDir.newest(folder) or RunDir.create(folder, "claim", "toy", arm)
@@ -145,7 +155,7 @@ def _recall(model: Llama4, length: int, documents: int, straddled_chunk: int | N
 
 
 @torch.inference_mode()
-def _loss_by_position(model: Llama4, length: int, documents: int = 4) -> Sequence[tuple[float, float]]:
+def _loss_by_position(model: Llama4, length: int, documents: int = 2) -> Sequence[tuple[float, float]]:
     """Nats per value in documents like those of training, but longer: mean up to each power of two from the last."""
     sums, counts = torch.zeros(length), torch.zeros(length)
     for number in range(documents):

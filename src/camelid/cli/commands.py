@@ -17,6 +17,7 @@ __all__ = [
     "Convert",
     "Data",
     "Demo",
+    "Distill",
     "Eval",
     "Experts",
     "Export",
@@ -45,6 +46,26 @@ class Pretrain:
     def run(self) -> int:
         """Goes on with a run, or lists the recipes; with a recipe, `main` has taken another way."""
         from camelid.cli.pretrain import list_recipes, resume_run
+
+        if self.resume is not None:
+            return resume_run(self.resume)
+        list_recipes()
+        return 0
+
+
+@dataclass(frozen=True)
+class Distill:
+    """Pretrain a student under a teacher, or a teacher and its students together."""
+
+    recipe: Positional[str] = ""
+    """Its name; without one, what recipes there are. `camelid distill RECIPE --help` shows its flags."""
+
+    resume: Annotated[Path | None, arg(metavar="RUN")] = None
+    """Go on with this run after its last checkpoint, as it was configured."""
+
+    def run(self) -> int:
+        """Goes on with a run, or lists the recipes; with a recipe, `main` has taken another way."""
+        from camelid.cli.distill import list_recipes, resume_run
 
         if self.resume is not None:
             return resume_run(self.resume)

@@ -40,6 +40,10 @@ class TrainingView(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
+    def turn_to(self, title: str) -> None:
+        """Shows from now on the run of this title, with all that was shown of it before."""
+        ...
+
     def step(self, metrics: StepMetrics) -> None:
         """Shows one more step."""
         ...
@@ -63,6 +67,7 @@ class LiveView:
     def __init__(self, title: str, console: Console, clock: Callable[[], float] = monotonic) -> None:
         self.title = title
         self.record = TrainingRecord(clock)
+        self._records = {title: self.record}
         self._console = console
         self._items: Sequence[GalleryItem] = ()
         self._items_title = ""
@@ -78,6 +83,11 @@ class LiveView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
+
+    def turn_to(self, title: str) -> None:
+        """Another run's panel in the same place."""
+        self.title = title
+        self.record = self._records.setdefault(title, TrainingRecord(self.record.clock))
 
     def step(self, metrics: StepMetrics) -> None:
         """Shows one more step."""
@@ -120,6 +130,7 @@ class PlainView:
     ) -> None:
         self.title = title
         self.record = TrainingRecord(clock)
+        self._records = {title: self.record}
         self._console = console
         self._clock = clock
         self._pause = seconds_between_lines
@@ -134,6 +145,14 @@ class PlainView:
     ) -> None:
         if self.record.step:
             self._print(self.line())
+
+    def turn_to(self, title: str) -> None:
+        """Its title on a line, and a line about its next step at once."""
+        if title == self.title:
+            return
+        self.title, self._last = title, float("-inf")
+        self.record = self._records.setdefault(title, TrainingRecord(self._clock))
+        self._print(title)
 
     def step(self, metrics: StepMetrics) -> None:
         """Prints a line if the last one is some seconds old."""
@@ -157,6 +176,7 @@ class PlainView:
             f"step {record.step} · {record.progress:.0%} · loss {record.loss:.3f} ({by_modality}) · "
             f"{record.tokens_per_second:,.0f} tokens/s · {record.tiles_per_second:,.1f} tiles/s · "
             f"lr {record.lr:.2e} · {spoken_seconds(record.seconds_left)} left"
+            + (f" · {teaching}" if (teaching := record.spoken_teaching()) else "")
             + (f" · {record.num_skipped_examples} examples skipped" if record.num_skipped_examples else "")
             + (f" · {record.num_skipped_steps} steps skipped" if record.num_skipped_steps else "")
         )
@@ -217,6 +237,8 @@ def _numbers_line(record: TrainingRecord) -> RenderableType:
         f"lr {record.lr:.2e}",
         f"gradient {record.grad_norm:.2f}",
     ]
+    if teaching := record.spoken_teaching():
+        parts.append(teaching)
     if record.num_skipped_examples:
         parts.append(f"[yellow]{record.num_skipped_examples} examples skipped[/]")
     if record.num_skipped_steps:

@@ -14,6 +14,7 @@ from camelid.cli.commands import (
     Convert,
     Data,
     Demo,
+    Distill,
     Eval,
     Experts,
     Export,
@@ -24,11 +25,14 @@ from camelid.cli.commands import (
     Serve,
     Sft,
 )
+from camelid.cli.long_context import LongContext
 
 __all__ = ["main", "parse"]
 
 Command = (
     Pretrain
+    | Distill
+    | LongContext
     | Sft
     | Generate
     | Chat
@@ -54,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if words[:1] == ["pretrain"] and words[1:2] and not words[1].startswith("-"):
             return _pretrain_by_recipe(words[1], words[2:])
+        if words[:1] == ["distill"] and words[1:2] and not words[1].startswith("-"):
+            return _distill_by_recipe(words[1], words[2:])
         command = parse(words or ["--help"])
         if isinstance(command, Generate):
             return command.run(words)
@@ -79,6 +85,12 @@ def parse(words: Sequence[str]) -> Command:
 
 def _pretrain_by_recipe(recipe: str, words: Sequence[str]) -> int:
     from camelid.cli.pretrain import parse_flags, start_run
+
+    return start_run(parse_flags(recipe, words))
+
+
+def _distill_by_recipe(recipe: str, words: Sequence[str]) -> int:
+    from camelid.cli.distill import parse_flags, start_run
 
     return start_run(parse_flags(recipe, words))
 

@@ -47,6 +47,7 @@ class Report:
         sections = [
             _section("What it says about what it has never seen", _gallery(self.gallery)),
             _section("Learning", _learning(self.metrics)),
+            *_teaching(self.metrics),
             _section("Experts", _experts(self.metrics)),
             _section("Configuration", _table(_flat(self.config))),
             _section("Environment", _table(_flat(self.environment))),
@@ -127,6 +128,32 @@ def _learning(metrics: Sequence[Metrics]) -> str:
         ),
     ]
     return f'<div class="grid">{"".join(figures)}</div>'
+
+
+def _teaching(metrics: Sequence[Metrics]) -> list[str]:
+    """What a student had from its teacher; nothing in a run without one."""
+    taught = [row for row in metrics if row.get("distill")]
+    if not taught:
+        return []
+    shown = {
+        "soft_weight": ("The teacher's part of the loss", "part"),
+        "kl": ("KL from teacher to student", "nats per token"),
+        "teacher_loss": ("The teacher's own loss on the same batches", "nats per token"),
+    }
+    figures = []
+    for name, (caption, label) in shown.items():
+        values: dict[str, list[tuple[int, float]]] = {
+            modality: [
+                (row["step"], row["distill"][name][modality])
+                for row in taught
+                if modality in row["distill"][name]
+            ]
+            for modality in MODALITIES
+        }
+        pairs = {modality: list(zip(*rows, strict=True)) for modality, rows in values.items() if rows}
+        steps, lines = ({modality: pair[side] for modality, pair in pairs.items()} for side in (0, 1))
+        figures.append(_figure(caption, loss_curves(steps, lines, label), is_wide=True))
+    return [_section("Teacher", f'<div class="grid">{"".join(figures)}</div>')]
 
 
 def _experts(metrics: Sequence[Metrics]) -> str:

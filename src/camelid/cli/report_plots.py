@@ -45,9 +45,13 @@ OWN_COLOURS = (
 STYLE: dict[Any, Any] = {"font.size": 9.0, "svg.fonttype": "none", "svg.hashsalt": "camelid"}
 
 
-def loss_curves(steps: Mapping[str, Sequence[int]], losses: Mapping[str, Sequence[float]]) -> str:
-    """One smoothed line per modality over its own steps, the raw values faint behind it. Nats per token."""
-    figure, axes = _figure(6.4, 3.2, "step", "nats per token")
+def loss_curves(
+    steps: Mapping[str, Sequence[int]],
+    losses: Mapping[str, Sequence[float]],
+    label: str = "nats per token",
+) -> str:
+    """One smoothed line per modality over its own steps, the raw values faint behind it."""
+    figure, axes = _figure(6.4, 3.2, "step", label)
     for modality, values in losses.items():
         colour = MODALITY_COLOURS.get(modality, ACCENT)
         _line(axes, steps[modality], values, colour, label=modality)

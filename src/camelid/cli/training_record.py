@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
+from camelid.train import DistillMetrics
 from camelid.train.step import StepMetrics
 
 __all__ = ["TrainingRecord", "spoken_seconds"]
@@ -27,6 +28,7 @@ class TrainingRecord:
     loss: float = float("nan")
     num_skipped_examples: int = 0
     num_skipped_steps: int = 0
+    distill: DistillMetrics | None = None
     losses: dict[str, list[float]] = field(default_factory=dict)
     expert_shares: list[list[float]] = field(default_factory=list)
     recent: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=WINDOW_STEPS))
@@ -44,6 +46,7 @@ class TrainingRecord:
         self.num_skipped_examples = metrics.num_skipped_examples
         self.num_skipped_steps += metrics.is_skipped
         self.loss, self.lr, self.grad_norm = metrics.loss, metrics.lr, metrics.grad_norm
+        self.distill = metrics.distill or self.distill
         for modality, loss in metrics.loss_by_modality.items():
             if math.isfinite(loss):
                 self.losses.setdefault(modality, []).append(loss)
@@ -67,6 +70,15 @@ class TrainingRecord:
         if made <= 0.0:
             return None
         return (self.clock() - self._started) * (1.0 - self.progress) / made
+
+    def spoken_teaching(self) -> str:
+        """The last step's teacher in a few words; nothing without one."""
+        if self.distill is None:
+            return ""
+        return "teacher " + " ".join(
+            f"{name} {loss:.3f} ({self.distill.soft_weight[name]:.0%} soft, KL {self.distill.kl[name]:.3f})"
+            for name, loss in self.distill.teacher_loss.items()
+        )
 
     def recent_loss(self, modality: str) -> float:
         """Mean over the last steps that had this modality."""

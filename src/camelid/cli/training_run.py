@@ -16,7 +16,7 @@ from camelid.core import Config
 from camelid.core.run_dir import RunDir
 from camelid.train import Observer
 
-__all__ = ["INTERRUPTED", "camelid_command", "environment", "run_stage"]
+__all__ = ["INTERRUPTED", "camelid_command", "end_run", "environment", "run_stage"]
 
 INTERRUPTED = 130
 
@@ -26,6 +26,11 @@ def run_stage(command: str, title: str, config: Config, start: Callable[[Sequenc
     console = Console()
     with open_view(title, console) as view:
         run = start([view.step])
+    return end_run(command, title, config, run, console)
+
+
+def end_run(command: str, title: str, config: Config, run: RunDir, console: Console) -> int:
+    """Writes the report of a run that has come to a stop and says how to go on; the exit code."""
     chat = camelid_command("chat", str(run.path))
     report = Report(
         title=title[:1].upper() + title[1:],

@@ -10,6 +10,7 @@ from camelid.core.completion import (
     DocumentScorer,
     FinishReason,
     MessageCompleter,
+    TokenScorer,
     Usage,
 )
 from camelid.core.config import Config
@@ -44,6 +45,7 @@ __all__ = [
     "Role",
     "SamplingParams",
     "TextPart",
+    "TokenScorer",
     "ToolCall",
     "ToolDefinition",
     "Usage",

@@ -9,7 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 from camelid.core.messages import Message
 from camelid.core.sampling import SamplingParams
 
-__all__ = ["Completion", "DocumentScorer", "FinishReason", "MessageCompleter", "Usage"]
+__all__ = ["Completion", "DocumentScorer", "FinishReason", "MessageCompleter", "TokenScorer", "Usage"]
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -46,4 +46,13 @@ class DocumentScorer(Protocol):
 
     def document_nats(self, text: str) -> float:
         """Sum of -ln p over the document's tokens and its end."""
+        ...
+
+
+@runtime_checkable
+class TokenScorer(Protocol):
+    """Anything that says how surprised it is by each token of a text."""
+
+    def token_nats(self, text: str) -> Sequence[float]:
+        """-ln p of every token after the first, the document's end included."""
         ...

@@ -5,7 +5,10 @@
     config.json     what was configured
     metrics.jsonl   one line per step
     report.html
+    evals/          what was measured of the model, as JSON
     adapter/        what low-rank training learnt, in PEFT's form
+    targets/        what a teacher said while it learnt
+    students/       runs of those that learnt from it meanwhile
     checkpoints/step-N/   resumable state; exists once it holds COMPLETE
 """
 
@@ -102,9 +105,24 @@ class RunDir:
         return self.path / "report.html"
 
     @property
+    def evals_dir(self) -> Path:
+        """What was measured of the model."""
+        return self.path / "evals"
+
+    @property
     def adapter_dir(self) -> Path:
         """What low-rank training learnt, apart from its base."""
         return self.path / "adapter"
+
+    @property
+    def targets_dir(self) -> Path:
+        """What a teacher said about the batches it was about to learn."""
+        return self.path / "targets"
+
+    @property
+    def students_dir(self) -> Path:
+        """Where the runs of a teacher's students are."""
+        return self.path / "students"
 
     def checkpoint_dir(self, step: int) -> Path:
         """Where the state after `step` steps is, or will be."""

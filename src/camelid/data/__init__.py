@@ -12,6 +12,7 @@ from camelid.data.questions.naming import NamingConfig
 from camelid.data.sources import JsonlSource, ParquetSource, TextFolderSource, open_sources
 from camelid.data.starter import StarterPack
 from camelid.data.starter_mixture import StarterWeights, starter_mixture
+from camelid.data.teacher_targets import TargetOrigin, TargetStore, TeacherTargets, batch_key
 
 __all__ = [
     "AugmentConfig",
@@ -29,7 +30,11 @@ __all__ = [
     "Source",
     "StarterPack",
     "StarterWeights",
+    "TargetOrigin",
+    "TargetStore",
+    "TeacherTargets",
     "TextFolderSource",
+    "batch_key",
     "open_sources",
     "starter_mixture",
 ]

@@ -4,6 +4,17 @@ In: problems and a completer. Out: scores with intervals. Must not know: how ans
 """
 
 from camelid.eval.judge import compression, is_right, judge
+from camelid.eval.long_context import LongContextReport, loss_by_position, score_by_length
 from camelid.eval.scores import Compression, Score, wilson_interval
 
-__all__ = ["Compression", "Score", "compression", "is_right", "judge", "wilson_interval"]
+__all__ = [
+    "Compression",
+    "LongContextReport",
+    "Score",
+    "compression",
+    "is_right",
+    "judge",
+    "loss_by_position",
+    "score_by_length",
+    "wilson_interval",
+]

@@ -20,9 +20,11 @@ from camelid.model import KVCache, Llama4
 
 __all__ = ["Generator"]
 
+NATS_PIECE = 2048  # tokens whose logits are held at once
+
 
 class Generator:
-    """A model that answers messages. Implements core's MessageCompleter and DocumentScorer."""
+    """A model that answers messages. Implements core's MessageCompleter, DocumentScorer and TokenScorer."""
 
     def __init__(self, model: Llama4, chat_format: AnyChatFormat) -> None:
         self.model = model
@@ -69,6 +71,19 @@ class Generator:
         token_ids = self.chat_format.encode_document([TextPart(text)]).token_ids.to(self._device)
         logits = self.model.logits(self.model(token_ids).hidden[:-1])
         return float(F.cross_entropy(logits.float(), token_ids[1:], reduction="sum"))
+
+    @torch.inference_mode()
+    def token_nats(self, text: str) -> list[float]:
+        """-ln p of every token after the first, the end included; read in pieces, so memory follows the cache."""
+        token_ids = self.chat_format.encode_document([TextPart(text)]).token_ids.to(self._device)
+        cache = KVCache(self.model.config.text)
+        nats: list[float] = []
+        for piece, targets in zip(
+            token_ids[:-1].split(NATS_PIECE), token_ids[1:].split(NATS_PIECE), strict=True
+        ):
+            logits = self.model.logits(self.model(piece, cache=cache).hidden).float()
+            nats += F.cross_entropy(logits, targets, reduction="none").tolist()
+        return nats
 
     def _token_ids(self, prompt: ModelInput, sampling: SamplingParams) -> Iterator[int]:
         """Generated ids, the stop token included."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from camelid.data import AugmentConfig, NamingConfig, StarterWeights
 from camelid.model import preset
+from camelid.stages.distill import CodistillConfig, DistillConfig, Student
 from camelid.stages.pretrain import DataConfig, PretrainConfig
-from camelid.train import OptimizerConfig, TrainConfig, WarmupStableDecay
+from camelid.train import Gap, OptimizerConfig, TrainConfig, WarmupStableDecay
 
-__all__ = ["demo", "nano_scout"]
+__all__ = ["demo", "nano_herd", "nano_scout", "nano_scout_distilled"]
 
 GENTLE = AugmentConfig(
     scale=(0.8, 1.05),
@@ -74,4 +75,24 @@ def demo() -> PretrainConfig:
             concept_share=0.125,
             batch_tokens=4096,
         ),
+    )
+
+
+def nano_scout_distilled() -> DistillConfig:
+    """Nano Scout as the shipped weights were trained, under a finished teacher: `--teacher FOLDER`."""
+    return DistillConfig(student=nano_scout(), teacher="runs/nano-behemoth", soft_weight=Gap())
+
+
+def nano_herd() -> CodistillConfig:
+    """Nano Behemoth learns for 6,000 steps, and nano Scout and nano Maverick from it, 500 steps behind."""
+    recipe = nano_scout()
+    train = recipe.train.replace(steps=6000, max_minutes=0.0)
+    return CodistillConfig(
+        teacher=recipe.replace(
+            preset="nano-behemoth",
+            model=preset("nano-behemoth"),
+            train=train.replace(optimizer=OptimizerConfig(lr=2e-3)),
+        ),
+        students=tuple(Student(name, preset(name), train) for name in ("nano-scout", "nano-maverick")),
+        segment_steps=500,
     )

@@ -30,10 +30,10 @@ from camelid.data import (
 )
 from camelid.inputs import ChatFormat, Tokenizer
 from camelid.model import Llama4, Llama4Config, init_weights
-from camelid.train import Observer, TrainConfig, train
+from camelid.train import Objective, Observer, TrainConfig, train
 from camelid.train.metap import init_scales
 
-__all__ = ["DataConfig", "PretrainConfig", "chat_format_for", "pretrain"]
+__all__ = ["DataConfig", "PretrainConfig", "Pretraining", "chat_format_for", "pretrain", "tokenizer_path"]
 
 
 @dataclass(frozen=True)
@@ -83,31 +83,71 @@ def pretrain(
     """
     if resume is not None and PretrainConfig.load(resume.config_path) != config:
         raise ConfigError(f"{resume.path} was configured differently: its digest is not {config.digest[:8]}")
-    chat_format = chat_format_for(config)
-    mixture = _mixture(config.data, config.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(config.seed)  # the random state that checkpoints keep is the run's, not the process's
-    scales = init_scales(config.model, config.train.optimizer.metap)
-    model = init_weights(Llama4(config.model), config.seed, scales).to(device)
+    pretraining = Pretraining.prepare(config)
+    model = pretraining.fresh_model()
     run = resume or RunDir.create(run_root, "pretrain", config.preset, config, sys.argv)
-    files: dict[str, str | bytes] = dict(model_files(config.model, chat_format.tokenizer.num_special_tokens))
-    files["tokenizer.model"] = tokenizer_path(config).read_bytes()
-
-    def open_loader(state: Mapping[str, Any] | None) -> Iterable[tuple[Batch, LoaderState]]:
-        return BatchLoader(
-            mixture,
-            chat_format,
-            config.data.batch_tokens,
-            config.seed,
-            config.data.max_document_tokens,
-            config.data.averaging,
-            LoaderState.start() if state is None else LoaderState.from_dict(dict(state)),
-        )
-
     if on_start is not None:
-        on_start(run, model, chat_format)
-    train(model, open_loader, config.train, run, model_files=files, observers=observers)
+        on_start(run, model, pretraining.chat_format)
+    pretraining.train(model, run, observers)
     return run
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A configured pretraining with everything opened that could be refused, and no folder made yet."""
+
+    config: PretrainConfig
+    chat_format: ChatFormat
+    mixture: Mixture
+
+    @classmethod
+    def prepare(cls, config: PretrainConfig) -> Pretraining:
+        """Opens tokenizer and data; ConfigError or DataError where they cannot be."""
+        return cls(config, chat_format_for(config), _mixture(config.data, config.seed))
+
+    def fresh_model(self) -> Llama4:
+        """Seeded weights that know nothing, where training happens."""
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        scales = init_scales(self.config.model, self.config.train.optimizer.metap)
+        return init_weights(Llama4(self.config.model), self.config.seed, scales).to(device)
+
+    def train(
+        self,
+        model: Llama4,
+        run: RunDir,
+        observers: Sequence[Observer] = (),
+        objective: Objective | None = None,
+        until_step: int | None = None,
+    ) -> bool:
+        """`train.train` on this data, from the run's last checkpoint on."""
+        config, vocabulary = self.config, self.chat_format.tokenizer
+        files: dict[str, str | bytes] = dict(model_files(config.model, vocabulary.num_special_tokens))
+        files["tokenizer.model"] = tokenizer_path(config).read_bytes()
+
+        def open_loader(state: Mapping[str, Any] | None) -> Iterable[tuple[Batch, LoaderState]]:
+            return BatchLoader(
+                self.mixture,
+                self.chat_format,
+                config.data.batch_tokens,
+                config.seed,
+                config.data.max_document_tokens,
+                config.data.averaging,
+                LoaderState.start() if state is None else LoaderState.from_dict(dict(state)),
+            )
+
+        torch.manual_seed(
+            config.seed
+        )  # the random state that checkpoints keep is the run's, not the process's
+        return train(
+            model,
+            open_loader,
+            config.train,
+            run,
+            model_files=files,
+            observers=observers,
+            objective=objective,
+            until_step=until_step,
+        )
 
 
 def tokenizer_path(config: PretrainConfig) -> Path:

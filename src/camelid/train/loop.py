@@ -32,6 +32,7 @@ from camelid.core.memory import keep_freed_memory
 from camelid.core.run_dir import RunDir
 from camelid.model import Llama4, lora_state, merged_state_dict
 from camelid.train.balance import BalanceConfig, Balancer, selection_biases
+from camelid.train.objective import HardTargets, Objective
 from camelid.train.optimizer import OptimizerConfig, Optimizers
 from camelid.train.schedule import WarmupStableDecay
 from camelid.train.step import Precision, StepMetrics, train_step
@@ -74,7 +75,7 @@ class TrainConfig(Config):
 
 @dataclass(frozen=True)
 class _Position(Config):
-    """Where a run stands between two steps; `loader` is the loader's state there.
+    """Where a run stands between two steps; `loader` is the loader's state there, `objective` the objective's.
 
     `num_bad_steps` counts the skipped steps in a row that led here.
     """
@@ -84,6 +85,7 @@ class _Position(Config):
     seconds: float = 0.0
     num_bad_steps: int = 0
     loader: dict[str, Any] | None = None
+    objective: dict[str, Any] = field(default_factory=dict)
 
 
 def train(
@@ -94,24 +96,39 @@ def train(
     *,
     model_files: Mapping[str, str | bytes],
     observers: Sequence[Observer] = (),
-) -> None:
+    objective: Objective | None = None,
+    until_step: int | None = None,
+) -> bool:
     """Trains `model` in place from the run's last complete checkpoint, or from the start if there is none.
 
     `open_loader` gets the state to go on from, or None; its batches must not run out. `model_files` are stored in
-    every checkpoint so that it can be loaded as a model. On SIGTERM and Ctrl-C the step is finished and saved
-    first. Raises TrainingError after `max_bad_steps` steps in a row without a finite loss. Whatever ends the run,
-    run.json says how.
+    every checkpoint so that it can be loaded as a model. `objective` is what steps make smaller (default: plain
+    cross-entropy); its state is part of every checkpoint. With `until_step` the run is saved and interrupted after
+    that step, to be gone on with by another call. On SIGTERM and Ctrl-C the step is finished and saved first;
+    returns whether that happened. Raises TrainingError after `max_bad_steps` steps in a row without a finite loss.
+    Whatever ends the run, run.json says how.
     """
     keep_freed_memory()
     optimizers = Optimizers(model, config.optimizer)
     position = _resume(model, optimizers, run)
+    objective = objective or HardTargets()
+    objective.resume(position.objective)
     run.set_status("running")
     model.train()
     try:
         with _stop_signal() as is_stopping:
             batches = iter(open_loader(position.loader))
             is_finished = _run_steps(
-                model, batches, optimizers, config, run, position, model_files, observers, is_stopping
+                model,
+                batches,
+                optimizers,
+                config,
+                run,
+                position,
+                model_files,
+                observers,
+                objective,
+                lambda step: is_stopping() or (until_step is not None and step >= until_step),
             )
     except BaseException as error:
         with suppress(OSError):  # on a full disk the error that led here matters more
@@ -119,6 +136,7 @@ def train(
         raise
     run.set_status("finished" if is_finished else "interrupted")
     model.eval()
+    return is_stopping()
 
 
 def _run_steps(
@@ -130,12 +148,13 @@ def _run_steps(
     position: _Position,
     model_files: Mapping[str, str | bytes],
     observers: Sequence[Observer],
-    is_stopping: Callable[[], bool],
+    objective: Objective,
+    is_stopping: Callable[[int], bool],
 ) -> bool:
     """Steps until the run is over or should stop, saving as it goes; whether it is over."""
     balancer = Balancer(config.balance)
     began = time.monotonic() - position.seconds
-    while not (is_over := position.step >= config.steps or position.progress >= 1) and not is_stopping():
+    while not (is_over := _is_over(position, config)) and not is_stopping(position.step):
         taken = list(islice(batches, config.micro_batches))
         if len(taken) < config.micro_batches:
             raise TrainingError(f"the data ended after step {position.step} of {config.steps}")
@@ -151,6 +170,7 @@ def _run_steps(
             # In the middle of what the step makes: at either end a first or a last step would have a rate of 0.
             lr_multiplier=config.schedule((position.progress + progress) / 2),
             precision=config.precision,
+            objective=objective,
         )
         metrics = replace(metrics, num_skipped_examples=sum(loader.get("skipped", {}).values()))
         num_bad = position.num_bad_steps + 1 if metrics.is_skipped else 0
@@ -164,10 +184,14 @@ def _run_steps(
                 f"a row; the last good checkpoint is {run.latest_checkpoint()}"
             )
         if metrics.step % config.checkpoint_every == 0:
-            _save(run, position, model, optimizers, model_files, config.keep_checkpoints)
+            _save(run, position, model, optimizers, objective, model_files, config.keep_checkpoints)
     if position.step not in (0, *run.checkpoint_steps()):
-        _save(run, position, model, optimizers, model_files, config.keep_checkpoints)
+        _save(run, position, model, optimizers, objective, model_files, config.keep_checkpoints)
     return is_over
+
+
+def _is_over(position: _Position, config: TrainConfig) -> bool:
+    return position.step >= config.steps or position.progress >= 1
 
 
 def _progress(config: TrainConfig, step: int, seconds: float) -> float:
@@ -207,6 +231,7 @@ def _save(
     position: _Position,
     model: Llama4,
     optimizers: Optimizers,
+    objective: Objective,
     model_files: Mapping[str, str | bytes],
     num_kept: int,
 ) -> None:
@@ -221,7 +246,7 @@ def _save(
         model=merged_state_dict(model),
         optimizer=optimizers.state_tensors() | biases | adapters,
         rng={"torch": torch.get_rng_state()},
-        loader=position.to_dict(),
+        loader=replace(position, objective=objective.save()).to_dict(),
     )
     save_train_state(run.checkpoint_dir(position.step), state, model_files)
     for old in run.checkpoint_steps()[:-num_kept]:

@@ -15,7 +15,7 @@ from camelid.core import MODALITIES, Batch, Config
 from camelid.core.errors import TrainingError
 from camelid.model import Llama4
 from camelid.train.balance import Balancer, expert_counts, max_violation
-from camelid.train.losses import cross_entropy_sum
+from camelid.train.objective import DistillMetrics, HardTargets, Objective
 from camelid.train.optimizer import Optimizers
 
 __all__ = ["Precision", "StepMetrics", "train_step"]
@@ -46,6 +46,7 @@ class StepMetrics(Config):
     seconds: float
     num_skipped_examples: int = 0
     num_dead_experts: int = 0
+    distill: DistillMetrics | None = None
 
 
 def train_step(
@@ -58,11 +59,13 @@ def train_step(
     progress: float,
     lr_multiplier: float,
     precision: Precision = "bf16",
+    objective: Objective | None = None,
 ) -> StepMetrics:
     """Forward and backward over all micro-batches, clip, update.
 
     The loss is the sum over tokens divided by the valid tokens of the *whole* step, so accumulation changes
     nothing. A loss or gradient that is not finite skips the update and says so; weights never take it in.
+    `objective` (default: `HardTargets`) says what is made smaller; the losses reported are always the hard ones.
     Raises TrainingError when no token of the step has a weight.
     """
     began = time.perf_counter()
@@ -72,8 +75,10 @@ def train_step(
         raise TrainingError(f"step {step}: none of its {num_tokens:,} tokens is to be learnt")
     device = next(model.parameters()).device
     dtype = torch.bfloat16 if precision == "bf16" else None
+    objective = objective or HardTargets()
+    objective.begin_step(step, progress, len(batches))
     balancer.begin_step(progress)
-    loss_sum, balance_sum = 0.0, 0.0
+    objective_sum, hard_sum, balance_sum = 0.0, 0.0, 0.0
     modality_sums = torch.zeros(len(MODALITIES))
     modality_weights = torch.zeros(len(MODALITIES))
     counts = torch.zeros((), dtype=torch.int64)
@@ -81,33 +86,34 @@ def train_step(
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype is not None):
             output = model(batch.token_ids, batch.document_lengths, batch.tiles, batch.patch_positions)
         head_weight = model.language_model.head_weight
-        loss, per_token = cross_entropy_sum(
-            output.hidden, head_weight, batch.target_ids, batch.loss_weights, dtype
-        )
+        loss, per_token = objective.loss(batch, output, head_weight, dtype)
         balance = balancer.loss(output.routers) * (batch.num_tokens / num_tokens)
         (loss / num_valid + balance).backward()
-        loss_sum += float(loss.detach())
+        objective_sum += float(loss.detach())
         balance_sum += float(balance.detach())
-        ids = batch.modality_ids()
-        modality_sums.index_add_(0, ids, (per_token * batch.loss_weights).cpu())
+        ids, weighted = batch.modality_ids(), per_token * batch.loss_weights
+        hard_sum += float(weighted.sum())
+        modality_sums.index_add_(0, ids, weighted.cpu())
         modality_weights.index_add_(0, ids, batch.loss_weights.cpu())
         counts = counts + expert_counts(output.routers, batch)
     grad_norm = float(nn.utils.clip_grad_norm_(model.parameters(), optimizers.config.max_grad_norm))
-    is_skipped = not (math.isfinite(loss_sum) and math.isfinite(grad_norm))
-    lr = 0.0
+    is_skipped = not (math.isfinite(objective_sum) and math.isfinite(grad_norm))
+    loss_by_modality: dict[str, float] = {
+        name: float(total / weight)
+        for name, total, weight in zip(MODALITIES, modality_sums, modality_weights, strict=True)
+        if weight > 0
+    }
+    lr, distill = 0.0, None
     if not is_skipped:
         lr = optimizers.step(lr_multiplier)
         balancer.end_step(model)
+        distill = objective.end_step(loss_by_modality)
     optimizers.zero_grad()
     return StepMetrics(
         step=step,
         progress=progress,
-        loss=loss_sum / num_valid,
-        loss_by_modality={
-            name: float(total / weight)
-            for name, total, weight in zip(MODALITIES, modality_sums, modality_weights, strict=True)
-            if weight > 0
-        },
+        loss=hard_sum / num_valid,
+        loss_by_modality=loss_by_modality,
         balance_loss=balance_sum,
         grad_norm=grad_norm,
         lr=lr,
@@ -119,4 +125,5 @@ def train_step(
         expert_counts=counts.tolist(),
         seconds=time.perf_counter() - began,
         num_dead_experts=int((counts.sum(1) == 0).sum()) if counts.numel() else 0,
+        distill=distill,
     )
