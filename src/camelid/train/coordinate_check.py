@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from camelid.core import Batch
 from camelid.model import Llama4, Llama4Config, init_weights
+from camelid.model.llama4 import DecoderLayer
 from camelid.train.balance import BalanceConfig, Balancer
 from camelid.train.metap import init_scales
 from camelid.train.optimizer import OptimizerConfig, Optimizers
@@ -46,6 +47,7 @@ def _recorded(model: Llama4, sites: dict[str, Tensor]) -> Iterator[None]:
 
     handles = []
     for index, layer in enumerate(model.language_model.model.layers):
+        assert isinstance(layer, DecoderLayer)
         handles.append(layer.self_attn.register_forward_hook(record(f"attention {index}")))
         handles.append(layer.feed_forward.register_forward_hook(record(f"feed-forward {index}")))
     try:
