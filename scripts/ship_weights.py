@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from camelid.checkpoint import load_model, save_model
+from camelid.checkpoint.train_state import refuse_selection_bias
 from camelid.core.errors import CheckpointError
 from camelid.core.files import write_bytes_atomically, write_text_atomically
 from camelid.core.run_dir import RunDir
@@ -26,6 +27,7 @@ def main(run_dir: Path) -> None:
     checkpoint = run.latest_checkpoint()
     if checkpoint is None:
         raise CheckpointError(f"{run_dir} has no complete checkpoint")
+    refuse_selection_bias(checkpoint)
     directory = DESTINATION / str(run.status()["preset"])
     model = load_model(checkpoint)
     tokenizer_path = checkpoint / "tokenizer.model"

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerFast
 
 from camelid.checkpoint import load_model
+from camelid.checkpoint.train_state import refuse_selection_bias
 from camelid.cli.main import main
 from camelid.core import TextPart
 from camelid.infer.locate import SHIPPED_MODEL
@@ -162,3 +164,22 @@ def test_what_cannot_be_exported(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (tmp_path / "out" / "x").touch()
     assert main(["export", str(tmp_path / "out"), "--model", str(SHIPPED_MODEL)]) == 2
     assert "not empty" in capsys.readouterr().err
+
+
+def test_a_checkpoint_whose_routers_need_a_bias_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run by loss-free bias, stopped before it let go; one whose biases are back at zero passes that check."""
+    checkpoint = tmp_path / "step-4"
+    checkpoint.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.model"):
+        (checkpoint / name).symlink_to(SHIPPED_MODEL / name)
+    biases = {"0|selection_bias": torch.zeros(16), "2|selection_bias": torch.full((16,), -0.25)}
+    save_file(biases, checkpoint / "optim.safetensors")
+    assert main(["export", str(tmp_path / "out"), "--model", str(checkpoint)]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the routers of 1 layers choose by a bias (up to 0.25)" in said
+    assert not (tmp_path / "out").exists()
+    save_file({"0|selection_bias": torch.zeros(16)}, checkpoint / "optim.safetensors")
+    refuse_selection_bias(checkpoint)
+    refuse_selection_bias(SHIPPED_MODEL)

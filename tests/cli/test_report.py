@@ -78,7 +78,9 @@ def test_the_page_tells_numbers_questions_and_truths(
     assert page.count('<article class="right">') == 1
     assert page.count('<article class="wrong">') == 1
     assert "<th>model.text.hidden_size</th><td>192</td>" in page
-    assert page.count("<svg") == 4 + 2 * 2, "four curves, and two heatmaps for each of two layers"
+    assert page.count("<svg") == 4 + 2 * 2 + 1, (
+        "four curves, two heatmaps for each of two layers, and what they tell"
+    )
 
 
 def test_an_empty_run_still_has_a_page() -> None:
@@ -95,3 +97,13 @@ def test_figures_take_the_ink_of_the_page_and_are_reproducible() -> None:
 
 def test_a_single_step_can_be_drawn() -> None:
     assert "<svg" in expert_load(np.ones((1, 4)), [1])
+
+
+def test_experts_tell_nothing_of_a_modality_that_is_the_only_one(metrics: list[dict[str, Any]]) -> None:
+    told = "How much an expert tells of the modality"
+    assert told in Report("A run", metrics).html()
+    for row in metrics:
+        row["expert_counts"] = [
+            [layer[0], [0] * len(layer[0]), [0] * len(layer[0])] for layer in row["expert_counts"]
+        ]
+    assert told not in Report("A run", metrics).html()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from camelid.core import MODALITIES, Batch, Modality, ModelInput
@@ -72,3 +74,11 @@ def test_all_tensors_move_and_nothing_else() -> None:
     assert {getattr(moved, name).device.type for name in tensors} == {"meta"}
     assert moved.document_lengths == batch.document_lengths
     assert moved.document_modalities == batch.document_modalities
+
+
+def test_every_document_keeps_its_source() -> None:
+    named = [replace(document, source=name) for document, name in zip(DOCUMENTS, "abca", strict=True)]
+    batch = Batch.pack(named)
+    assert batch.document_sources == ("a", "b", "c", "a")
+    assert batch.to(torch.device("cpu")).document_sources == batch.document_sources
+    assert Batch.pack(DOCUMENTS).document_sources == ("", "", "", "")

@@ -83,18 +83,21 @@ def same(one: Batch, other: Batch) -> bool:
 
 def test_packing_is_greedy_and_in_order() -> None:
     batches = list(islice(loader(), 20))
-    lengths, mixture = [], Mixture({Texts(): 1.0, Pictures(): 1.0})
+    lengths, names, mixture = [], list[str](), Mixture({Texts(): 1.0, Pictures(): 1.0})
     counts: Counter[str] = Counter()
     for number in range(batches[-1][1].next_example + 1):
         rng = example_rng(1, number)
         source = mixture.choose(rng)
         example = source.example(counts[source.name], rng)
         counts[source.name] += 1
+        names.append(source.name)
         encode = FORMAT.encode if isinstance(example, Conversation) else FORMAT.encode_document
         lengths.append(len(encode(example.messages if isinstance(example, Conversation) else example.parts)))
     for batch, state in batches:
         taken, lengths = lengths[: len(batch.document_lengths)], lengths[len(batch.document_lengths) :]
         assert batch.document_lengths == tuple(taken)
+        assert batch.document_sources == tuple(names[: len(taken)])
+        del names[: len(taken)]
         assert batch.num_tokens == sum(taken) <= 200 < sum(taken) + lengths[0]
         assert sum(state.drawn.values()) == state.next_example
 

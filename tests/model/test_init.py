@@ -51,6 +51,21 @@ def test_scales(name: str, std: float) -> None:
     assert weight.abs().max() <= 3 * std
 
 
+def test_no_expert_is_a_copy_of_another() -> None:
+    """Drawn independently: the correlation of any two is that of chance."""
+    experts = fresh("scout", 0)["language_model.model.layers.2.feed_forward.experts.gate_up_proj"].flatten(1)
+    alike = torch.corrcoef(experts).fill_diagonal_(0.0)
+    assert alike.abs().max() < 4 / math.sqrt(experts.shape[1])
+
+
+def test_scales_multiply_what_is_drawn_and_leave_the_rest() -> None:
+    name = "language_model.lm_head.weight"
+    model = Llama4(tiny_config("scout", vision=True))
+    scaled = init_weights(model, 0, {name: 0.25, "language_model.model.norm.weight": 0.5}).state_dict()
+    for other, tensor in fresh("scout", 0).items():
+        torch.testing.assert_close(scaled[other], tensor * (0.25 if other == name else 1.0), msg=other)
+
+
 @torch.no_grad()
 def test_a_fresh_model_guesses_evenly() -> None:
     """The loss of a fresh model is near ln(vocabulary), however deep it is."""

@@ -40,7 +40,9 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert [row["step"] for row in run.metrics()] == [1, 2, 3, 4, 5, 6, 7]
     assert [metrics.to_dict() for metrics in seen] == run.metrics()
     assert [row["progress"] for row in run.metrics()] == [step / 7 for step in range(1, 8)]
-    assert seen[-1].lr == 0
+    # Linear decay over the last 0.4 of seven steps, in the middle of the last: no step is wasted at a rate of 0.
+    assert seen[-1].lr == pytest.approx(1e-2 * (0.5 / 7) / 0.4)
+    assert seen[0].lr == 1e-2
     assert not model.training
     last = run.latest_checkpoint()
     assert last is not None
@@ -202,7 +204,8 @@ def test_the_clock_ends_a_run_with_its_decay_done(tmp_path: Path, monkeypatch: p
     train(toy_model(), open_loader, config, run, model_files=FILES, observers=[tick])
     # The checkpoint was made before the observers let half a minute pass.
     assert [row["progress"] for row in run.metrics()[2:]] == pytest.approx([0.25, 0.5, 0.75, 1.0])
-    assert run.metrics()[-1]["lr"] == 0
+    # Half a minute of two was left when the last step began; its middle is an eighth of the run from the end.
+    assert run.metrics()[-1]["lr"] == pytest.approx(1e-2 * 0.125 / 0.4)
     assert run.status()["status"] == "finished"
 
     train(toy_model(), open_loader, config, run, model_files=FILES, observers=[tick])

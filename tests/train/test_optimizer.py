@@ -116,6 +116,30 @@ def test_state_of_another_model_is_refused_by_name() -> None:
         optimizers.load_state_tensors({name: torch.zeros(7)})
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [("muon", "adamw"), ("adamw", "muon")])
+def test_state_of_another_kind_is_refused_by_name(ours: str, theirs: str) -> None:
+    model = toy_model()
+    other = Optimizers(model, OptimizerConfig.from_dict({"kind": theirs}))
+    give_gradients(model, 0)
+    other.step(1.0)
+    optimizers = Optimizers(toy_model(), OptimizerConfig.from_dict({"kind": ours}))
+    with pytest.raises(
+        CheckpointError, match=r"is of another optimizer: (Muon|AdamW), which is configured, keeps"
+    ):
+        optimizers.load_state_tensors(other.state_tensors())
+
+
+def test_half_of_a_state_is_refused() -> None:
+    model = toy_model()
+    optimizers = Optimizers(model, OptimizerConfig())
+    give_gradients(model, 0)
+    optimizers.step(1.0)
+    tensors = optimizers.state_tensors()
+    del tensors["language_model.model.norm.weight|exp_avg_sq"]
+    with pytest.raises(CheckpointError, match=r"norm\.weight lacks exp_avg_sq"):
+        Optimizers(toy_model(), OptimizerConfig()).load_state_tensors(tensors)
+
+
 @pytest.mark.parametrize("bad", [{"lr": 0.0}, {"max_grad_norm": -1.0}])
 def test_rates_are_positive(bad: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="must be positive"):

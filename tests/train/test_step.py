@@ -86,7 +86,18 @@ def test_metrics_say_what_happened() -> None:
     assert (metrics.step, metrics.progress, metrics.lr) == (7, 0.5, 0.0025)
     assert (metrics.num_tokens, metrics.num_tiles, metrics.is_skipped) == (47, 1, False)
     assert metrics.num_valid_tokens == float(batch.loss_weights.sum())
-    assert torch.tensor(metrics.expert_counts).sum((1, 2)).tolist() == [47, 47]
+    counts = torch.tensor(metrics.expert_counts)
+    assert counts.sum((1, 2)).tolist() == [47, 47]
+    assert metrics.num_dead_experts == int((counts.sum(1) == 0).sum())
+
+
+def test_experts_without_a_token_are_counted() -> None:
+    """A bias that none can overcome sends everything to two of four experts, in both layers."""
+    model = toy_model()
+    for layer in model.language_model.model.layers:
+        layer.feed_forward.router.selection_bias.copy_(torch.tensor([0.0, -1e3, 0.0, -1e3]))
+    metrics = step(model, [toy_batch(0), toy_batch(1)], Recorder(model, OptimizerConfig()))
+    assert metrics.num_dead_experts == 4
 
 
 def test_learning_one_batch_by_heart() -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -25,7 +26,18 @@ from camelid.core.errors import CheckpointError
 from camelid.core.files import sync_directory
 from camelid.core.run_dir import COMPLETE
 
-__all__ = ["TrainState", "load_train_state", "remove_train_state", "save_train_state"]
+__all__ = [
+    "SELECTION_BIAS",
+    "TrainState",
+    "load_train_state",
+    "refuse_selection_bias",
+    "remove_train_state",
+    "save_train_state",
+]
+
+SELECTION_BIAS = (
+    "|selection_bias"  # ends the names under which routers' biases lie with the optimizer's state
+)
 
 HEADROOM = 1.02  # for headers and the small files
 MODEL, OPTIMIZER, RNG, LOADER = "model.safetensors", "optim.safetensors", "rng.safetensors", "loader.json"
@@ -123,6 +135,26 @@ def load_train_state(directory: Path) -> TrainState:
     tensors = {name: load((directory / name).read_bytes()) for name in (MODEL, OPTIMIZER, RNG)}
     loader = json.loads((directory / LOADER).read_text(encoding="utf-8"))
     return TrainState(tensors[MODEL], tensors[OPTIMIZER], tensors[RNG], loader)
+
+
+def refuse_selection_bias(directory: Path) -> None:
+    """CheckpointError if the checkpoint's routers choose by a bias: its model files, which have no place for one, are
+    then another model. Any other folder passes.
+    """
+    path = directory / OPTIMIZER
+    if not path.is_file():
+        return
+    with safe_open(path, framework="pt") as file:
+        largest = {
+            name.removesuffix(SELECTION_BIAS): float(file.get_tensor(name).abs().max())
+            for name in file.keys()  # noqa: SIM118 (a file of safetensors is no mapping)
+            if name.endswith(SELECTION_BIAS)
+        }
+    if left := {layer: size for layer, size in largest.items() if size > 0}:
+        raise CheckpointError(
+            f"{directory}: the routers of {len(left)} layers choose by a bias (up to {max(left.values()):.3g}), and "
+            "the format has no place for it; the last part of the run lets it go"
+        )
 
 
 def _read_marker(path: Path) -> dict[str, dict[str, Any]]:

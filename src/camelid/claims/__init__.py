@@ -8,7 +8,9 @@ from typing import Any
 from camelid.claims.claim import SEEDS, Claim, Evidence, Form, Measurement, Verdict
 from camelid.claims.distillation import DISTILLATION
 from camelid.claims.early_fusion import EARLY_FUSION
+from camelid.claims.experts_specialise import EXPERTS_SPECIALISE
 from camelid.claims.irope_extrapolates import IROPE_EXTRAPOLATES
+from camelid.claims.moe_beats_dense import MOE_BEATS_DENSE
 from camelid.claims.page import claims_page
 from camelid.claims.result import ClaimResult, load_committed, record
 from camelid.claims.runner import run_claim
@@ -29,5 +31,6 @@ __all__ = [
 ]
 
 CLAIMS: dict[str, Claim[Any]] = {
-    claim.name: claim for claim in (IROPE_EXTRAPOLATES, EARLY_FUSION, DISTILLATION)
+    claim.name: claim
+    for claim in (IROPE_EXTRAPOLATES, MOE_BEATS_DENSE, DISTILLATION, EARLY_FUSION, EXPERTS_SPECIALISE)
 }

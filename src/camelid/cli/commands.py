@@ -19,6 +19,7 @@ __all__ = [
     "Demo",
     "Distill",
     "Eval",
+    "Experts",
     "Export",
     "Generate",
     "Inspect",
@@ -274,6 +275,27 @@ class Eval:
         from camelid.cli.evaluate import evaluate
 
         evaluate(self.model, self.num_problems, self.kinds, self.json, self.concept_share)
+        return 0
+
+
+@dataclass(frozen=True)
+class Experts:
+    """See what each expert does: load, dead experts, and what it tells of source, modality, token and position."""
+
+    model: Positional[Model] = None
+    """A run, a checkpoint or a model folder. Default: the newest run, else the shipped weights."""
+    out: Path = Path("experts")
+    """A folder for the figure, the numbers as JSON and the raw counts as parquet."""
+    num_examples: int = 200
+    """How many held-out examples of each source."""
+    earlier: Path | None = None
+    """An earlier checkpoint of the same run: how many choices have stayed since."""
+
+    def run(self) -> int:
+        """Reads, counts, prints, writes."""
+        from camelid.cli.experts import show_experts
+
+        show_experts(self.model, self.out, self.num_examples, self.earlier)
         return 0
 
 

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 
 from camelid.checkpoint import digested_bytes, is_gguf, open_model, verify_digests, write_hf, write_meta
 from camelid.checkpoint.chat_files import chat_files
+from camelid.checkpoint.train_state import refuse_selection_bias
 from camelid.core.errors import CheckpointError
 from camelid.core.files import write_bytes_atomically
 from camelid.ops.quantization import Bits
@@ -38,10 +39,12 @@ def convert(
 ) -> None:
     """Reads and checks the source, a folder or a GGUF file, writes the destination and says how large it is.
 
-    CheckpointError as `open_model`, for a destination that holds files, and for a dense model in Meta's layout.
+    CheckpointError as `open_model`, for a destination that holds files, for a dense model in Meta's layout, and for
+    a checkpoint whose routers still need a bias.
     """
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise CheckpointError(f"{destination} is there already and not empty: nothing is overwritten")
+    refuse_selection_bias(source)
     console = Console(stderr=True)
     model = open_model(source)
     if dtype != "keep":

@@ -16,6 +16,7 @@ from camelid.cli.commands import (
     Demo,
     Distill,
     Eval,
+    Experts,
     Export,
     Generate,
     Inspect,
@@ -40,6 +41,7 @@ Command = (
     | Data
     | Eval
     | Claim
+    | Experts
     | Inspect
     | Convert
     | Quantize

@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from camelid.cli.gallery import GalleryItem
-from camelid.cli.report_plots import curve, expert_load, experts_by_modality, loss_curves
+from camelid.cli.report_plots import curve, expert_load, experts_by_modality, layer_curves, loss_curves
 from camelid.cli.report_style import STYLE_SHEET
 from camelid.cli.training_record import spoken_seconds
 from camelid.core import MODALITIES
+from camelid.train.specialisation import entropy, mutual_information
 
 __all__ = ["Report"]
 
 LAST_SHARE = 0.2  # of the run, for numbers that describe its end
+MAX_TELLING_POINTS = 60
 Metrics = Mapping[str, Any]
 
 
@@ -174,7 +177,26 @@ def _experts(metrics: Sequence[Metrics]) -> str:
         f'<div class="grid">{"".join(over_time)}</div>'
         f"<h3>Which experts each modality uses</h3><p>Over the last {LAST_SHARE:.0%} of the run. Equal rows mean "
         "experts that do not care what they read.</p>"
-        f'<div class="grid">{"".join(by_modality)}</div>'
+        f'<div class="grid">{"".join(by_modality)}</div>{_telling(counts, steps)}'
+    )
+
+
+def _telling(counts: Float[np.ndarray, "steps layers modalities experts"], steps: Sequence[int]) -> str:
+    """How much an expert gives away of its document's modality, over the run; nothing if there is but one."""
+    pieces = np.array_split(np.arange(len(steps)), min(MAX_TELLING_POINTS, len(steps)))
+    at = [steps[piece[-1]] for piece in pieces]
+    tables = torch.from_numpy(np.stack([counts[piece].sum(axis=0) for piece in pieces])).long()
+    if (tables.sum((1, 3)) > 0).sum(1).min() < 2:
+        return ""
+    curves = {
+        f"layer {layer}": [mutual_information(table) / entropy(table.sum(1)) for table in tables[:, layer]]
+        for layer in range(counts.shape[1])
+    }
+    figure = _figure("Over the run", layer_curves(at, curves, "I / H"), is_wide=True)
+    return (
+        "<h3>How much an expert tells of the modality</h3><p>Mutual information over the modality's entropy: 0 is an "
+        "expert that does not care, 1 one that reads nothing else. <code>camelid experts</code> tells more.</p>"
+        f'<div class="grid">{figure}</div>'
     )
 
 

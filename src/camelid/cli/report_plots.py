@@ -12,11 +12,20 @@ import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["MODALITY_COLOURS", "curve", "expert_load", "experts_by_modality", "loss_curves"]
+__all__ = [
+    "MODALITY_COLOURS",
+    "curve",
+    "expert_load",
+    "expert_maps",
+    "experts_by_modality",
+    "layer_curves",
+    "loss_curves",
+    "standalone",
+]
 
 MODALITY_COLOURS = {"text": "#4f7fd9", "image": "#e0862f", "video": "#2f9e77"}
 ACCENT = "#7c5cff"
@@ -26,6 +35,12 @@ PAGE_COLOURS = {INK: "var(--ink)", FAINT: "var(--line)"}
 HEAT = LinearSegmentedColormap.from_list("heat", ["#7c5cff08", "#7c5cffb0", "#e0457b"])
 MAX_LOAD = 3.0  # times the fair share; above it everything is equally alarming
 NUM_BINS = 80
+MAPS_A_ROW = 4
+# For a file of its own, which no page lends its colours.
+OWN_COLOURS = (
+    "<style>svg{--ink:#23262f;--line:#e3e5ec;background:#ffffff;font-family:system-ui,sans-serif}"
+    "@media(prefers-color-scheme:dark){svg{--ink:#e6e8ef;--line:#2d313d;background:#1c1f27}}</style>"
+)
 # The text stays text, and equal data give equal bytes.
 STYLE: dict[Any, Any] = {"font.size": 9.0, "svg.fonttype": "none", "svg.hashsalt": "camelid"}
 
@@ -69,6 +84,71 @@ def experts_by_modality(loads: Float[np.ndarray, "modalities experts"], modaliti
     _heatmap(axes, loads)
     axes.set_yticks(range(len(modalities)), list(modalities))
     return _svg(figure)
+
+
+def expert_maps(maps: Mapping[str, Sequence[Sequence[float]]], layers: Sequence[int]) -> str:
+    """A map of layers and experts for each kind of input: how often it meets an expert, over a fair share."""
+    num_rows = -(-len(maps) // MAPS_A_ROW)
+    width, height = 2.2 * MAPS_A_ROW + 0.8, (0.95 + 0.12 * min(len(layers), 24)) * num_rows + 0.35
+    figure = Figure(figsize=(width, height))
+    figure.patch.set_alpha(0.0)
+    with mpl.rc_context(STYLE):
+        grid = figure.subplots(num_rows, MAPS_A_ROW, squeeze=False)
+    figure.subplots_adjust(
+        left=0.55 / width,
+        right=1 - 0.75 / width,
+        bottom=0.5 / height,
+        top=1 - 0.3 / height,
+        hspace=0.75,
+        wspace=0.2,
+    )
+    ticks = sorted({0, len(layers) // 2, len(layers) - 1})
+    for place, axes in enumerate(grid.flat):
+        if place >= len(maps):
+            axes.set_visible(False)
+            continue
+        title = list(maps)[place]
+        image = axes.imshow(
+            np.asarray(maps[title]),
+            cmap=HEAT,
+            vmin=0.0,
+            vmax=MAX_LOAD,
+            aspect="auto",
+            interpolation="nearest",
+        )
+        axes.set_facecolor("none")  # idle experts are transparent, whatever the page
+        axes.set_title(title, color=INK, fontsize=9, loc="left", pad=4)
+        axes.tick_params(colors=INK, length=0, labelsize=8)
+        axes.set_yticks(ticks, [str(layers[tick]) for tick in ticks])
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        axes.spines[:].set_color(FAINT)
+        if place % MAPS_A_ROW == 0:
+            axes.set_ylabel("layer", color=INK)
+        if place + MAPS_A_ROW >= len(maps):
+            axes.set_xlabel("expert", color=INK)
+    side = figure.add_axes((1 - 0.6 / width, 0.5 / height, 0.12 / width, 1 - 0.8 / height))
+    bar = figure.colorbar(image, cax=side, ticks=[0, 1, 2, 3], format="%d×")
+    bar.outline.set_visible(False)
+    side.set_facecolor("none")
+    side.tick_params(colors=INK, length=0, labelsize=8)
+    return _svg(figure)
+
+
+def layer_curves(steps: Sequence[int], by_layer: Mapping[str, Sequence[float]], label: str) -> str:
+    """One smoothed line per layer over the steps, the deeper the redder."""
+    figure, axes = _figure(6.4, 2.4, "step", label)
+    deep = LinearSegmentedColormap.from_list("deep", [ACCENT, "#e0457b"])
+    for place, (name, values) in enumerate(by_layer.items()):
+        _line(axes, steps, values, to_hex(deep(place / max(len(by_layer) - 1, 1))), label=name)
+    axes.set_ylim(bottom=0.0)
+    axes.legend(frameon=False, labelcolor=INK, ncols=4, loc="upper left", handlelength=1.2, fontsize=8)
+    return _svg(figure)
+
+
+def standalone(svg: str) -> str:
+    """A figure as a file of its own, with colours for light and dark."""
+    end = svg.index(">") + 1
+    return svg[:end] + OWN_COLOURS + svg[end:]
 
 
 def _figure(width: float, height: float, x_label: str, y_label: str) -> tuple[Figure, Axes]:

@@ -22,7 +22,8 @@ class ModelInput:
 
     `loss_weights[i]` says how much the prediction *of* token i counts (0 for prompts, image and video tokens).
     `tiles` are RGB pixels in 0..255, in the order in which their patch tokens stand in the sequence;
-    `patch_positions` are the positions of those patch tokens, the same number for every tile.
+    `patch_positions` are the positions of those patch tokens, the same number for every tile. `source` is the name
+    of where it was drawn from, or "".
     """
 
     token_ids: Int[Tensor, "tokens"]
@@ -30,6 +31,7 @@ class ModelInput:
     tiles: UInt8[Tensor, "tiles 3 size size"]
     patch_positions: Int[Tensor, "patches"]
     modality: Modality = "text"
+    source: str = ""
 
     def __len__(self) -> int:
         return self.token_ids.shape[0]
@@ -57,6 +59,7 @@ class Batch:
     patch_positions: Int[Tensor, "patches"]
     document_lengths: tuple[int, ...]
     document_modalities: tuple[Modality, ...]
+    document_sources: tuple[str, ...] = ()
 
     @classmethod
     def pack(cls, inputs: Sequence[ModelInput]) -> Batch:
@@ -78,6 +81,7 @@ class Batch:
             patch_positions=torch.cat(patches),
             document_lengths=tuple(len(item) for item in inputs),
             document_modalities=tuple(item.modality for item in inputs),
+            document_sources=tuple(item.source for item in inputs),
         )
 
     def to(self, device: torch.device) -> Batch:

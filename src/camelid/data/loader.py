@@ -129,7 +129,7 @@ class BatchLoader:
         source = self.mixture.choose(rng)
         try:
             example = source.example(state.drawn.get(source.name, 0), rng)
-            encoded = self._encode(example)
+            encoded = replace(self._encode(example), source=source.name)
             if self.averaging == "square":
                 encoded = replace(encoded, loss_weights=square_averaged(encoded.loss_weights))
             return encoded, state.after(source.name, is_skipped=False)

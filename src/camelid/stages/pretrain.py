@@ -31,6 +31,7 @@ from camelid.data import (
 from camelid.inputs import ChatFormat, Tokenizer
 from camelid.model import Llama4, Llama4Config, init_weights
 from camelid.train import Objective, Observer, TrainConfig, train
+from camelid.train.metap import init_scales
 
 __all__ = ["DataConfig", "PretrainConfig", "Pretraining", "chat_format_for", "pretrain", "tokenizer_path"]
 
@@ -107,7 +108,8 @@ class Pretraining:
     def fresh_model(self) -> Llama4:
         """Seeded weights that know nothing, where training happens."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return init_weights(Llama4(self.config.model), self.config.seed).to(device)
+        scales = init_scales(self.config.model, self.config.train.optimizer.metap)
+        return init_weights(Llama4(self.config.model), self.config.seed, scales).to(device)
 
     def train(
         self,

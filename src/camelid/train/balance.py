@@ -20,7 +20,8 @@ __all__ = ["BalanceConfig", "Balancer", "expert_counts", "max_violation", "selec
 
 @dataclass(frozen=True)
 class BalanceConfig(Config):
-    """`aux_loss` adds coefficient · E · Σ f_e P_e to the loss (Switch), f over the whole batch of the step so far.
+    """`aux_loss` adds coefficient · E · Σ f_e P_e to the loss (Switch), f over the whole batch of the step so far:
+    with several micro-batches the last sees all of it, as in 2501.11873, and only there is f that of the step.
 
     `loss_free_bias` moves the routers' selection bias by `bias_rate` towards the mean load after every step
     (2408.15664). The released format has no place for that bias, so over the last `release` part of a run it is

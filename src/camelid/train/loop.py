@@ -19,7 +19,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from camelid.checkpoint.train_state import TrainState, load_train_state, remove_train_state, save_train_state
+from camelid.checkpoint.train_state import (
+    SELECTION_BIAS,
+    TrainState,
+    load_train_state,
+    remove_train_state,
+    save_train_state,
+)
 from camelid.core import Batch, Config
 from camelid.core.errors import ConfigError, TrainingError
 from camelid.core.memory import keep_freed_memory
@@ -33,7 +39,7 @@ from camelid.train.step import Precision, StepMetrics, train_step
 
 __all__ = ["LoaderState", "Observer", "TrainConfig", "train"]
 
-BIAS, ADAPTER = "|selection_bias", "|adapter"
+BIAS, ADAPTER = SELECTION_BIAS, "|adapter"
 Observer = Callable[[StepMetrics], None]
 
 
@@ -161,7 +167,8 @@ def _run_steps(
             balancer,
             step=position.step + 1,
             progress=progress,
-            lr_multiplier=config.schedule(progress),
+            # In the middle of what the step makes: at either end a first or a last step would have a rate of 0.
+            lr_multiplier=config.schedule((position.progress + progress) / 2),
             precision=config.precision,
             objective=objective,
         )

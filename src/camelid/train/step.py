@@ -25,7 +25,10 @@ Precision = Literal["fp32", "bf16"]
 
 @dataclass(frozen=True)
 class StepMetrics(Config):
-    """What one step did. Losses in nats per valid token; `expert_counts` is [MoE layers][modalities][experts]."""
+    """What one step did. Losses in nats per valid token; `expert_counts` is [MoE layers][modalities][experts].
+
+    `num_dead_experts` are those, of all layers, that no token of the step went to.
+    """
 
     step: int
     progress: float
@@ -42,6 +45,7 @@ class StepMetrics(Config):
     expert_counts: list[list[list[int]]]
     seconds: float
     num_skipped_examples: int = 0
+    num_dead_experts: int = 0
     distill: DistillMetrics | None = None
 
 
@@ -120,5 +124,6 @@ def train_step(
         max_vio=max_violation(counts),
         expert_counts=counts.tolist(),
         seconds=time.perf_counter() - began,
+        num_dead_experts=int((counts.sum(1) == 0).sum()) if counts.numel() else 0,
         distill=distill,
     )
