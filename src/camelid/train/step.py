@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -42,6 +42,8 @@ class StepMetrics(Config):
     expert_counts: list[list[list[int]]]
     seconds: float
     num_skipped_examples: int = 0
+    numbers: dict[str, float] = field(default_factory=dict)
+    """What else a stage tells of a step, by name."""
 
 
 def train_step(
