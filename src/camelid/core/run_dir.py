@@ -5,6 +5,7 @@
     config.json     what was configured
     metrics.jsonl   one line per step
     report.html
+    notes.json      what a stage found out: scores before and after, examples dropped, digests
     adapter/        what low-rank training learnt, in PEFT's form
     checkpoints/step-N/   resumable state; exists once it holds COMPLETE
 """
@@ -105,6 +106,22 @@ class RunDir:
     def adapter_dir(self) -> Path:
         """What low-rank training learnt, apart from its base."""
         return self.path / "adapter"
+
+    @property
+    def reference_path(self) -> Path:
+        """What a reference model thinks of the run's data, computed once."""
+        return self.path / "reference.safetensors"
+
+    def notes(self) -> dict[str, Any]:
+        """What a stage found out about data and model, by name."""
+        path = self.path / "notes.json"
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return values
+
+    def note(self, **values: Any) -> None:
+        """Adds to the notes, or replaces what has the same name."""
+        text = json.dumps(_finite(self.notes() | values), indent=2, sort_keys=True, allow_nan=False)
+        write_text_atomically(self.path / "notes.json", text + "\n")
 
     def checkpoint_dir(self, step: int) -> Path:
         """Where the state after `step` steps is, or will be."""

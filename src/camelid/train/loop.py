@@ -20,7 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from camelid.checkpoint.train_state import TrainState, load_train_state, remove_train_state, save_train_state
-from camelid.core import Batch, Config
+from camelid.core import Config
 from camelid.core.errors import ConfigError, TrainingError
 from camelid.core.memory import keep_freed_memory
 from camelid.core.run_dir import RunDir
@@ -34,6 +34,8 @@ __all__ = ["LoaderState", "Observer", "TrainConfig", "train"]
 
 BIAS, ADAPTER = "|selection_bias", "|adapter"
 Observer = Callable[[StepMetrics], None]
+TakeStep = Callable[..., StepMetrics]
+"""Called as `train_step` is."""
 
 
 @runtime_checkable
@@ -82,17 +84,18 @@ class _Position(Config):
 
 def train(
     model: Llama4,
-    open_loader: Callable[[Mapping[str, Any] | None], Iterable[tuple[Batch, LoaderState]]],
+    open_loader: Callable[[Mapping[str, Any] | None], Iterable[tuple[Any, LoaderState]]],
     config: TrainConfig,
     run: RunDir,
     *,
     model_files: Mapping[str, str | bytes],
     observers: Sequence[Observer] = (),
+    take_step: TakeStep = train_step,
 ) -> None:
     """Trains `model` in place from the run's last complete checkpoint, or from the start if there is none.
 
-    `open_loader` gets the state to go on from, or None; its batches must not run out. `model_files` are stored in
-    every checkpoint so that it can be loaded as a model. On SIGTERM and Ctrl-C the step is finished and saved
+    `open_loader` gets the state to go on from, or None; its batches must not run out, and are whatever `take_step`
+    learns from. `model_files` are stored in every checkpoint so that it can be loaded as a model. On SIGTERM and Ctrl-C the step is finished and saved
     first. Raises TrainingError after `max_bad_steps` steps in a row without a finite loss. Whatever ends the run,
     run.json says how.
     """
@@ -105,7 +108,7 @@ def train(
         with _stop_signal() as is_stopping:
             batches = iter(open_loader(position.loader))
             is_finished = _run_steps(
-                model, batches, optimizers, config, run, position, model_files, observers, is_stopping
+                model, batches, optimizers, config, run, position, model_files, observers, take_step, is_stopping
             )
     except BaseException as error:
         with suppress(OSError):  # on a full disk the error that led here matters more
@@ -117,13 +120,14 @@ def train(
 
 def _run_steps(
     model: Llama4,
-    batches: Iterator[tuple[Batch, LoaderState]],
+    batches: Iterator[tuple[Any, LoaderState]],
     optimizers: Optimizers,
     config: TrainConfig,
     run: RunDir,
     position: _Position,
     model_files: Mapping[str, str | bytes],
     observers: Sequence[Observer],
+    take_step: TakeStep,
     is_stopping: Callable[[], bool],
 ) -> bool:
     """Steps until the run is over or should stop, saving as it goes; whether it is over."""
@@ -135,7 +139,7 @@ def _run_steps(
             raise TrainingError(f"the data ended after step {position.step} of {config.steps}")
         loader = taken[-1][1].to_dict()
         progress = _progress(config, position.step, time.monotonic() - began)
-        metrics = train_step(
+        metrics = take_step(
             model,
             [batch for batch, _ in taken],
             optimizers,
