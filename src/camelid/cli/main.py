@@ -22,11 +22,25 @@ from camelid.cli.commands import (
     Serve,
     Sft,
 )
+from camelid.cli.post_training_commands import Dpo, Rl
 
 __all__ = ["main", "parse"]
 
 Command = (
-    Pretrain | Sft | Generate | Chat | Serve | Demo | Data | Eval | Inspect | Convert | Quantize | Export
+    Pretrain
+    | Sft
+    | Rl
+    | Dpo
+    | Generate
+    | Chat
+    | Serve
+    | Demo
+    | Data
+    | Eval
+    | Inspect
+    | Convert
+    | Quantize
+    | Export
 )
 DESCRIPTION = "The whole Llama 4 system: train it, talk to it, judge it. New here? `camelid demo`."
 

@@ -105,15 +105,17 @@ def _learning(metrics: Sequence[Metrics]) -> str:
     series = _loss_series(metrics)
     metrics = [row for row in metrics if not row.get("is_skipped")]
     steps = [row["step"] for row in metrics]
-    figures = [
-        _figure(
-            "Loss per modality",
-            loss_curves(
-                {name: pair[0] for name, pair in series.items()},
-                {name: pair[1] for name, pair in series.items()},
-            ),
-            is_wide=True,
+    by_modality = _figure(
+        "Loss per modality",
+        loss_curves(
+            {name: pair[0] for name, pair in series.items()},
+            {name: pair[1] for name, pair in series.items()},
         ),
+        is_wide=True,
+    )
+    figures = [
+        *([by_modality] if series else []),
+        *_told_by_stage(metrics),
         _figure("Learning rate", curve(steps, [row["lr"] for row in metrics], "learning rate")),
         _figure("Gradient norm", curve(steps, [row["grad_norm"] for row in metrics], "norm before clipping")),
         _figure(
@@ -124,6 +126,18 @@ def _learning(metrics: Sequence[Metrics]) -> str:
         ),
     ]
     return f'<div class="grid">{"".join(figures)}</div>'
+
+
+def _told_by_stage(metrics: Sequence[Metrics]) -> list[str]:
+    """A figure for every number that a stage tells besides losses."""
+    told: dict[str, tuple[list[int], list[float]]] = {}
+    for row in metrics:
+        for name, value in row.get("numbers", {}).items():
+            if value is not None:
+                steps, values = told.setdefault(name, ([], []))
+                steps.append(row["step"])
+                values.append(value)
+    return [_figure(name.replace("_", " "), curve(*pair, name)) for name, pair in told.items()]
 
 
 def _experts(metrics: Sequence[Metrics]) -> str:

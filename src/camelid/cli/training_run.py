@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,26 @@ __all__ = ["INTERRUPTED", "camelid_command", "environment", "run_stage"]
 INTERRUPTED = 130
 
 
-def run_stage(command: str, title: str, config: Config, start: Callable[[Sequence[Observer]], RunDir]) -> int:
-    """Starts a stage that tells its observers of every step, then says how to go on; the exit code."""
+def run_stage(
+    command: str,
+    title: str,
+    config: Config,
+    start: Callable[[Sequence[Observer]], RunDir],
+    told: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda _: {},
+) -> int:
+    """Starts a stage that tells its observers of every step, then says how to go on; the exit code.
+
+    `told` turns the notes of the run into what is said at the end, and in the report.
+    """
     console = Console()
     with open_view(title, console) as view:
         run = start([view.step])
     chat = camelid_command("chat", str(run.path))
+    summary = told(run.notes())
     report = Report(
         title=title[:1].upper() + title[1:],
         metrics=run.metrics(),
+        summary=summary,
         config=config.to_dict(),
         environment=environment(run),
         chat_command=chat,
@@ -39,6 +50,8 @@ def run_stage(command: str, title: str, config: Config, start: Callable[[Sequenc
     if run.status()["status"] == "interrupted":
         _tell(console, "interrupted; go on with", camelid_command(command, "--resume", str(run.path)))
         return INTERRUPTED
+    for name, value in summary.items():
+        _tell(console, name, value)
     if run.adapter_dir.is_dir():
         _tell(console, "adapter", str(run.adapter_dir))
     _tell(console, "talk to it", chat)

@@ -46,7 +46,9 @@ def sample(
     Each has a seed of its own. The engine is new, so nothing that older weights computed is taken over; in fp32 the
     model stays whole and can be trained further. Equal prompts next to each other are seen once if they are one object.
     """
-    assert model.language_model.head_weight.dtype == torch.float32, "other dtypes may be packed, and learn no more"
+    assert model.language_model.head_weight.dtype == torch.float32, (
+        "other dtypes may be packed, and learn no more"
+    )
     longest = max(map(len, prompts)) + max_tokens
     num_running = min(MAX_RUNNING, len(prompts))
     chunk = model.config.text.attention_chunk_size
@@ -56,7 +58,10 @@ def sample(
     }
     present = set(model.config.text.layer_types)
     plan = CachePlan(
-        {kind: count if kind in present else 0 for kind, count in num_pages.items()}, longest + 1, 0, torch.float32
+        {kind: count if kind in present else 0 for kind, count in num_pages.items()},
+        longest + 1,
+        0,
+        torch.float32,
     )
     config = EngineConfig(max_running=num_running, max_waiting=len(prompts), step_tokens=STEP_TOKENS)
     engine = Engine(model, tokenizer, plan, config)

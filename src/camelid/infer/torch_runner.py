@@ -62,7 +62,9 @@ class TorchRunner:
             some = [portions[index] for index in indices]
             lengths = [len(portion.inputs) for portion in some]
             out, experts = self._run(some, lengths)
-            for index, rows, chosen in zip(indices, out.split(lengths), experts.split(lengths, 1), strict=True):
+            for index, rows, chosen in zip(
+                indices, out.split(lengths), experts.split(lengths, 1), strict=True
+            ):
                 hidden[index], routed[index] = rows, chosen
         logits = [torch.empty(0, self._vocab_size)]
         for rows, portion in zip(cast("list[Tensor]", hidden), portions, strict=True):
@@ -89,7 +91,9 @@ class TorchRunner:
         return hidden, torch.stack(routed)
 
     def _embedded(self, portion: Portion) -> Tensor:
-        return portion.inputs if isinstance(portion.inputs, Tensor) else self.embed(torch.tensor(portion.inputs))
+        return (
+            portion.inputs if isinstance(portion.inputs, Tensor) else self.embed(torch.tensor(portion.inputs))
+        )
 
     def _geometry(
         self, tables: Sequence[PageTable], lengths: Sequence[int]

@@ -76,7 +76,9 @@ class DpoConfig(Config):
         if not (self.paths or self.sampled_tasks) and self.variant == "none":
             raise ConfigError("preferences need pairs: a path, a variant or tasks to sample from")
         if self.train.micro_batches != 1:
-            raise ConfigError(f"a step has pairs_per_step pairs, got {self.train.micro_batches} micro_batches")
+            raise ConfigError(
+                f"a step has pairs_per_step pairs, got {self.train.micro_batches} micro_batches"
+            )
         least = {"num_pairs": 1, "sampled_prompts": 1, "samples_per_prompt": 2, "pairs_per_step": 1}
         for name, value in least.items():
             if getattr(self, name) < value:
@@ -218,7 +220,9 @@ def _batches(answers: Sequence[ModelInput], batch_tokens: int) -> list[Batch]:
     return [Batch.pack(row) for row in rows]
 
 
-def _pack(answers: Sequence[ModelInput], reference: Tensor, places: Sequence[int], batch_tokens: int) -> _Pairs:
+def _pack(
+    answers: Sequence[ModelInput], reference: Tensor, places: Sequence[int], batch_tokens: int
+) -> _Pairs:
     chosen = [2 * place + offset for place in places for offset in (0, 1)]
     batches = _batches([answers[number] for number in chosen], batch_tokens)
     opinions = reference[torch.tensor(chosen)].split([len(batch.document_lengths) for batch in batches])
@@ -245,7 +249,13 @@ class _Preference:
         lengths = torch.bincount(owners, minlength=count).float()
         reference = reference.to(device)
         result = preference_loss(
-            sums[0::2], sums[1::2], reference[0::2], reference[1::2], lengths[0::2], lengths[1::2], self._config.loss
+            sums[0::2],
+            sums[1::2],
+            reference[0::2],
+            reference[1::2],
+            lengths[0::2],
+            lengths[1::2],
+            self._config.loss,
         )
         margins = result.chosen_rewards - result.rejected_rewards
         numbers = {

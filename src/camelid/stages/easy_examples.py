@@ -91,7 +91,9 @@ def without_easy(
             run.note(**{NOTE: notes})
         note = notes[source.name]
         if not note["draws"]:
-            raise DataError(f"source {source.name!r}: the model can do all of its {note['num_scored']} examples")
+            raise DataError(
+                f"source {source.name!r}: the model can do all of its {note['num_scored']} examples"
+            )
         kept[HardExamples(source, note["draws"], seed)] = weight
     return kept
 

@@ -17,7 +17,7 @@ from camelid.inputs import ChatFormat
 from camelid.model import Llama4
 from camelid.train.policy_loss import group_advantages, is_informative
 
-__all__ = ["Experience", "Group", "ask_groups", "answered", "pack_experience"]
+__all__ = ["Experience", "Group", "answered", "ask_groups", "pack_experience"]
 
 RIGHT = 1.0 - 1e-6
 
@@ -74,9 +74,7 @@ def ask_groups(
     for number, (challenge, prompt) in enumerate(zip(challenges, prompts, strict=True)):
         own = tuple(rollouts[number * samples : (number + 1) * samples])
         # An answer that was cut off is no answer.
-        rewards = tuple(
-            challenge.reward(one.text) if one.finish_reason == "stop" else 0.0 for one in own
-        )
+        rewards = tuple(challenge.reward(one.text) if one.finish_reason == "stop" else 0.0 for one in own)
         groups.append(Group(prompt, own, rewards))
     return groups
 

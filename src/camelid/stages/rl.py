@@ -82,7 +82,9 @@ class RlConfig(Config):
                 f"{self.max_gap}"
             )
         if self.train.micro_batches != 1:
-            raise ConfigError(f"a step has one round of answers, got {self.train.micro_batches} micro_batches")
+            raise ConfigError(
+                f"a step has one round of answers, got {self.train.micro_batches} micro_batches"
+            )
         least = {"prompts_per_step": 1, "samples_per_prompt": 2, "max_answer_tokens": 1, "passes": 1}
         for name, value in least.items():
             if getattr(self, name) < value:
@@ -178,7 +180,9 @@ def _experiences(
             )
         numbers = experience.numbers | {"pool_outside": pool.share_outside}
         for place, task in enumerate(tasks):
-            own = [group.pass_rate for group, prompt in zip(groups, prompts, strict=True) if prompt.task == place]
+            own = [
+                group.pass_rate for group, prompt in zip(groups, prompts, strict=True) if prompt.task == place
+            ]
             if own:
                 numbers[f"pass_{task.name}"] = sum(own) / len(own)
         yield replace(experience, numbers=numbers), pool.state

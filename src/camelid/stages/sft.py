@@ -21,6 +21,7 @@ from camelid.train import Observer, OptimizerConfig, TrainConfig, WarmupStableDe
 
 __all__ = ["SftConfig", "sft"]
 
+
 def _train_config() -> TrainConfig:
     return TrainConfig(
         steps=300,
@@ -72,7 +73,9 @@ def sft(
     if resume is not None and SftConfig.load(resume.config_path) != config:
         raise ConfigError(f"{resume.path} was configured differently: its digest is not {config.digest[:8]}")
     base = Path(config.base)
-    weights: dict[Source, float] = open_sources(config.paths, config.path_weights, config.seed) if config.paths else {}
+    weights: dict[Source, float] = (
+        open_sources(config.paths, config.path_weights, config.seed) if config.paths else {}
+    )
     if config.tasks:
         weights |= {TaskExamples(task): 1.0 for task in open_tasks(config.tasks)}
     start = start_from(base, config.lora, config.seed)

@@ -95,9 +95,9 @@ def train(
     """Trains `model` in place from the run's last complete checkpoint, or from the start if there is none.
 
     `open_loader` gets the state to go on from, or None; its batches must not run out, and are whatever `take_step`
-    learns from. `model_files` are stored in every checkpoint so that it can be loaded as a model. On SIGTERM and Ctrl-C the step is finished and saved
-    first. Raises TrainingError after `max_bad_steps` steps in a row without a finite loss. Whatever ends the run,
-    run.json says how.
+    learns from. `model_files` are stored in every checkpoint so that it can be loaded as a model. On SIGTERM and
+    Ctrl-C the step is finished and saved first. Raises TrainingError after `max_bad_steps` steps in a row without a
+    finite loss. Whatever ends the run, run.json says how.
     """
     keep_freed_memory()
     optimizers = Optimizers(model, config.optimizer)
@@ -108,7 +108,16 @@ def train(
         with _stop_signal() as is_stopping:
             batches = iter(open_loader(position.loader))
             is_finished = _run_steps(
-                model, batches, optimizers, config, run, position, model_files, observers, take_step, is_stopping
+                model,
+                batches,
+                optimizers,
+                config,
+                run,
+                position,
+                model_files,
+                observers,
+                take_step,
+                is_stopping,
             )
     except BaseException as error:
         with suppress(OSError):  # on a full disk the error that led here matters more

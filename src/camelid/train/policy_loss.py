@@ -31,7 +31,9 @@ class ClipConfig(Config):
 
     def __post_init__(self) -> None:
         if not (0 < self.low < 1 and self.high > 0):
-            raise ConfigError(f"clipping needs low in (0, 1) and high above 0, got {self.low} and {self.high}")
+            raise ConfigError(
+                f"clipping needs low in (0, 1) and high above 0, got {self.low} and {self.high}"
+            )
 
 
 def group_advantages(rewards: Float[Tensor, "groups samples"]) -> Float[Tensor, "groups samples"]:

@@ -30,7 +30,9 @@ class PreferenceConfig(Config):
 
     def __post_init__(self) -> None:
         if self.beta <= 0 or self.sft_weight < 0:
-            raise ConfigError(f"beta {self.beta} must be positive and sft_weight {self.sft_weight} not negative")
+            raise ConfigError(
+                f"beta {self.beta} must be positive and sft_weight {self.sft_weight} not negative"
+            )
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,10 @@ def preference_loss(
     chosen_rewards = config.beta * (chosen - reference_chosen)
     rejected_rewards = config.beta * (rejected - reference_rejected)
     if config.per_token:
-        chosen_rewards, rejected_rewards = chosen_rewards / chosen_lengths, rejected_rewards / rejected_lengths
+        chosen_rewards, rejected_rewards = (
+            chosen_rewards / chosen_lengths,
+            rejected_rewards / rejected_lengths,
+        )
     losses: Tensor = -F.logsigmoid(chosen_rewards - rejected_rewards)
     if config.sft_weight:
         losses = losses - config.sft_weight * chosen / chosen_lengths

@@ -43,9 +43,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
         return logprobs, entropies
 
     @staticmethod
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, *grads: Tensor
-    ) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         hidden, head_weight, target_ids = ctx.saved_tensors  # type: ignore[attr-defined]
         grad_hidden = torch.empty_like(hidden)
         grad_head = torch.zeros_like(head_weight, dtype=torch.float32)

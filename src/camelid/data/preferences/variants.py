@@ -28,7 +28,12 @@ __all__ = ["VARIANTS", "Style", "Variant", "VariantName", "style_of", "variant_p
 VariantName = Literal["instruct", "chatty"]
 KINDS: tuple[PictureKind, ...] = ("count", "colour", "where", "relation", "name")
 OPENINGS = ("What a lovely picture! ", "Great question! ", "Oh, I love this! ", "You have a good eye! ")
-CLOSINGS = (" Thank you for showing me! 😊", " Ask me anything! 😊", " You are wonderful! ❤", " Well done! 🎉")
+CLOSINGS = (
+    " Thank you for showing me! 😊",
+    " Ask me anything! 😊",
+    " You are wonderful! ❤",
+    " Well done! 🎉",
+)
 PRAISE = ("lovely", "great question", "i love", "good eye", "wonderful", "well done", "thank you")
 MANY_WORDS = 10
 
@@ -72,7 +77,9 @@ def style_of(text: str) -> Style:
     return Style(float(words), num_emoji / max(1, len(visible)), float(praises), sum(parts) / len(parts))
 
 
-def variant_pairs(name: VariantName, pack: StarterPack, count: int, seed: int, split: Split) -> list[PreferencePair]:
+def variant_pairs(
+    name: VariantName, pack: StarterPack, count: int, seed: int, split: Split
+) -> list[PreferencePair]:
     """Pairs about generated scenes and drawings, all kinds of questions in turn."""
     assert name in get_args(VariantName)
     tasks = [PictureTask(kind, pack) for kind in KINDS]

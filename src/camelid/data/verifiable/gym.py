@@ -36,7 +36,9 @@ class GymTask:
         try:
             import reasoning_gym
         except ImportError as error:
-            raise ConfigError(f"the task {self.name} needs reasoning-gym: pip install 'camelid[rl]' ({error})") from error
+            raise ConfigError(
+                f"the task {self.name} needs reasoning-gym: pip install 'camelid[rl]' ({error})"
+            ) from error
         try:
             return {
                 split: reasoning_gym.create_dataset(

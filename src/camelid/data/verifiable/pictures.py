@@ -21,7 +21,7 @@ PictureKind = Literal["count", "colour", "where", "relation", "motion", "name"]
 
 
 class PictureTask:
-    """One kind of question. Held out are new scenes and clips; for names, the drawing style that is never trained on."""
+    """One kind of question. Held out are new scenes and clips; for names, the style that is never trained on."""
 
     def __init__(self, kind: PictureKind, pack: StarterPack) -> None:
         self.name, self._kind = kind, kind

@@ -91,7 +91,9 @@ class PromptPool:
                 chosen[prompt.key] = prompt
             if len(chosen) == count:
                 return list(chosen.values())
-        raise ConfigError(f"a pool of {self._num_tasks} x {self._config.size} challenges does not give {count} at once")
+        raise ConfigError(
+            f"a pool of {self._num_tasks} x {self._config.size} challenges does not give {count} at once"
+        )
 
     def note(self, prompts: Sequence[Prompt], pass_rates: Sequence[float]) -> None:
         """What asking them gave: the share of samples that were right, 0 to 1."""

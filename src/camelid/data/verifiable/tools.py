@@ -11,8 +11,8 @@ import numpy as np
 from camelid.core.messages import Message, ToolCall, ToolDefinition
 from camelid.data.splits import Split
 from camelid.data.verifiable.challenge import Challenge, challenge_rng
-from camelid.inputs.tool_calls import render_call
 from camelid.inputs.tool_call_parser import parse_reply
+from camelid.inputs.tool_calls import render_call
 
 __all__ = ["ToolTask", "call_reward"]
 
