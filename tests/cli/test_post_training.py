@@ -157,4 +157,7 @@ def test_numbers_of_a_stage_are_shown_and_drawn() -> None:
 
 
 def test_notes_of_a_run_cut_short_have_no_end() -> None:
-    assert told_changes({"before": {"tools": 0.25}, "num_pairs": 1200}) == {"num_pairs": "1,200", "tools": "0.25"}
+    assert told_changes({"before": {"tools": 0.25}, "num_pairs": 1200}) == {
+        "num_pairs": "1,200",
+        "tools": "0.25",
+    }

@@ -49,7 +49,9 @@ def numbers(run: RunDir) -> list[dict[str, float]]:
     return [row["numbers"] for row in run.metrics()]
 
 
-@pytest.mark.parametrize("loss", [PreferenceConfig(0.5), PreferenceConfig(2.0, per_token=True, sft_weight=0.1)])
+@pytest.mark.parametrize(
+    "loss", [PreferenceConfig(0.5), PreferenceConfig(2.0, per_token=True, sft_weight=0.1)]
+)
 def test_the_margin_grows_from_nothing(
     base: Path, pairs: Path, tmp_path: Path, loss: PreferenceConfig
 ) -> None:

@@ -34,7 +34,12 @@ def config_for(base: Path, steps: int, **changes: Any) -> RlConfig:
     train = TrainConfig(steps, optimizer, precision="fp32", checkpoint_every=2)
     fields: dict[str, Any] = {"prompts_per_step": 4, "max_answer_tokens": 4, "num_held_out": 8} | changes
     return RlConfig(
-        str(base), ("first-letter",), LoraConfig(rank=4), train, PoolConfig(size=8, high=1.0, low=0.0), **fields
+        str(base),
+        ("first-letter",),
+        LoraConfig(rank=4),
+        train,
+        PoolConfig(size=8, high=1.0, low=0.0),
+        **fields,
     )
 
 

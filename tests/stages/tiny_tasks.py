@@ -42,7 +42,9 @@ class FirstLetter:
 
     def challenge(self, number: int, split: Split = "train") -> Challenge:
         message = Message.of("user", f"Say {LETTERS[number % len(LETTERS)]}.")
-        return Challenge((message,), lambda said: float(said[:1] in tuple("abcd")), Message.of("assistant", "a"))
+        return Challenge(
+            (message,), lambda said: float(said[:1] in tuple("abcd")), Message.of("assistant", "a")
+        )
 
 
 def save_tiny_base(path: Path) -> Path:
@@ -62,6 +64,6 @@ def save_tiny_base(path: Path) -> Path:
         embed[blank_line, begin] = embed[letters, end] = 2.0
         head.mul_(0.1)
         head[:, [begin, end]] = 0.0
-        head[letters, begin] = head[tokenizer.special("eot"), end] = 3.0
+        head[letters, begin] = head[tokenizer.special("eot"), end] = 8.0
     save_model(model, path, torch.float32, tokenizer.num_special_tokens)
     return path

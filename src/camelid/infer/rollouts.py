@@ -13,6 +13,7 @@ from camelid.infer.engine import Engine, EngineConfig
 from camelid.infer.request import Request
 from camelid.inputs import AnyTokenizer
 from camelid.model import Llama4
+from camelid.model.config import LayerType
 from camelid.ops.native import PAGE_SIZE
 
 __all__ = ["Rollout", "sample"]
@@ -52,7 +53,7 @@ def sample(
     longest = max(map(len, prompts)) + max_tokens
     num_running = min(MAX_RUNNING, len(prompts))
     chunk = model.config.text.attention_chunk_size
-    num_pages = {
+    num_pages: dict[LayerType, int] = {
         "chunked": num_running * (-(-min(longest, chunk) // PAGE_SIZE) + 1),
         "global": num_running * (-(-longest // PAGE_SIZE) + 1),
     }

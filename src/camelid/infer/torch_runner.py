@@ -15,6 +15,7 @@ from camelid.model.config import LayerType
 from camelid.model.kv_cache import LayerCache
 from camelid.model.native import Portion
 from camelid.model.paged_kv import PagedKV, PageTable
+from camelid.ops import SegmentPlan
 from camelid.ops.native import PAGE_SIZE
 
 __all__ = ["TorchRunner"]
@@ -108,7 +109,9 @@ class TorchRunner:
         places = torch.tensor([table.length for table in tables])
         turns, temperature = self._model.geometry.at(places.to(self._device))
         known: dict[LayerType, Tensor] = {"chunked": places % self._chunk, "global": places}
-        segments = {kind: tuple((count + 1).tolist()) for kind, count in known.items()}
+        segments: dict[LayerType, SegmentPlan | tuple[int, ...]] = {
+            kind: tuple((count + 1).tolist()) for kind, count in known.items()
+        }
         gathered = {kind: _Gathered(tables, kind, known[kind]) for kind in set(self._kv.config.layer_types)}
         caches = [
             _SideBySide(self._kv, layer, gathered[kind])

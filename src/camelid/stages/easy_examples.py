@@ -6,7 +6,7 @@ difficulty (the Llama 4 announcement). Here the base's own loss judges, or wheth
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -102,7 +102,7 @@ def _choose(
     source: Source, config: FilterConfig, start: StartingPoint, max_tokens: int, seed: int
 ) -> dict[str, object]:
     """Scores a source; which draws are kept, and the numbers."""
-    count = len(source) if hasattr(source, "__len__") else config.num_scored
+    count = len(source) if isinstance(source, Sized) else config.num_scored
     scores: dict[int, Difficulty] = {}
     for draw in range(count):
         try:

@@ -24,7 +24,8 @@ class PictureTask:
     """One kind of question. Held out are new scenes and clips; for names, the style that is never trained on."""
 
     def __init__(self, kind: PictureKind, pack: StarterPack) -> None:
-        self.name, self._kind = kind, kind
+        self.name: str = kind
+        self._kind = kind
         self._casts = {"train": Cast(pack.drawings("train"))}
         held_out = Cast(pack.drawings_held_out_style()) if kind == "name" else self._casts["train"]
         self._casts["held_out"] = held_out
