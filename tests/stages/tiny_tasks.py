@@ -65,5 +65,6 @@ def save_tiny_base(path: Path) -> Path:
         head.mul_(0.1)
         head[:, [begin, end]] = 0.0
         head[letters, begin] = head[tokenizer.special("eot"), end] = 8.0
+        head[letters, range(len(letters))] = 1.0  # and by one more each, letters can be told apart
     save_model(model, path, torch.float32, tokenizer.num_special_tokens)
     return path
