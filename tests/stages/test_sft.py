@@ -161,7 +161,9 @@ def test_the_hardest_are_kept(base: Path) -> None:
 
 
 def test_tasks_are_data_too(base: Path, tmp_path: Path) -> None:
-    config = config_for(base, tmp_path, steps=1).replace(paths=(), tasks=("tools", "recall-2"), max_document_tokens=128)
+    config = config_for(base, tmp_path, steps=1).replace(
+        paths=(), tasks=("tools", "recall-2"), max_document_tokens=128
+    )
     config = config.replace(filter=FilterConfig(0.5, num_scored=4))
     notes = sft(config, run_root=tmp_path).notes()["filter"]
     assert {name: note["num_dropped"] for name, note in notes.items()} == {"tools": 2, "recall-2": 2}

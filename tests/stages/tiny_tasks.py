@@ -12,7 +12,7 @@ from camelid.core import Message
 from camelid.data.splits import Split
 from camelid.data.verifiable import Challenge
 from camelid.inputs import Tokenizer
-from camelid.model import Llama4, Llama4Config, TextConfig, init_weights
+from camelid.model import Llama4, Llama4Config, TextConfig, VisionConfig, init_weights
 
 __all__ = ["LETTERS", "FirstLetter", "save_tiny_base"]
 
@@ -30,7 +30,16 @@ MODEL = Llama4Config(
         moe_layers=(0, 1),
         attention_chunk_size=64,
         floor_scale=64,
-    )
+    ),
+    VisionConfig(
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        image_size=48,
+        patch_size=8,
+        projector_dim=32,
+        max_tiles=4,
+    ),
 )
 LETTERS = "abcdefgh"
 
