@@ -13,12 +13,16 @@ import torch
 from camelid.checkpoint import load_model, save_model
 from camelid.checkpoint.peft_layout import load_adapter
 from camelid.core import Message, SamplingParams
-from camelid.core.errors import ConfigError
+from camelid.core.errors import ConfigError, DataError
 from camelid.core.run_dir import RunDir
+from camelid.data.loader import example_rng
+from camelid.data.verifiable import TaskExamples, open_tasks
 from camelid.infer import Generator
 from camelid.inputs import Tokenizer
 from camelid.model import Llama4, LoraConfig, init_weights, merged_state_dict
+from camelid.stages.easy_examples import FilterConfig, HardExamples, difficulty, without_easy
 from camelid.stages.sft import SftConfig, sft
+from camelid.stages.starting_point import start_from
 from camelid.train import OptimizerConfig, StepMetrics, TrainConfig
 from stages.tiny_pretrain import MODEL
 
@@ -122,3 +126,44 @@ def test_no_data_is_no_run(base: Path) -> None:
 def test_models_with_another_tokenizer_are_refused(facts: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has no tokenizer\.model: dense ancestors"):
         sft(config_for(tmp_path / "dense.gguf", facts), run_root=tmp_path)
+
+
+def test_what_the_base_can_do_is_dropped_and_told(facts: Path, finished: RunDir, tmp_path: Path) -> None:
+    """A model that knows two facts is given these and a third."""
+    path = tmp_path / "more.jsonl"
+    more = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]}
+    path.write_text(facts.read_text() + "\n" + json.dumps(more))
+    knowing = finished.latest_checkpoint()
+    assert knowing is not None
+    for keep, by, num_solved, draws in ((1.0, "answer", 2, 1), (0.34, "loss", 2, 1), (1.0, "loss", 2, 3)):
+        config = config_for(knowing, path, steps=1, filter=FilterConfig(keep, by=by))
+        note = sft(config, run_root=tmp_path / f"{keep}-{by}").notes()["filter"]["more"]
+        assert (note["num_scored"], note["num_unusable"], note["num_solved"]) == (3, 0, num_solved)
+        assert len(note["draws"]) == draws and note["num_dropped"] == 3 - draws
+    with pytest.raises(DataError, match="can do all of its 2 examples"):
+        sft(config_for(knowing, facts, steps=1, filter=FilterConfig(1.0, by="answer")), run_root=tmp_path)
+
+
+def test_the_hardest_are_kept(base: Path) -> None:
+    start = start_from(base, None, 0)
+    (task,) = open_tasks(["recall-3"])
+    examples = TaskExamples(task)
+    run = RunDir.create(base.parent / "filter", "sft", "x", FilterConfig())
+    (kept,) = without_easy({examples: 1.0}, FilterConfig(0.25, num_scored=8), start, 256, 0, run)
+    assert isinstance(kept, HardExamples) and len(kept) == 2
+    nats = {}
+    for draw in range(8):
+        conversation = examples.example(draw, example_rng(0, draw))
+        nats[draw] = difficulty(start.model, start.chat_format.encode(conversation.messages)).nats
+    assert set(run.notes()["filter"]["recall-3"]["draws"]) == set(sorted(nats, key=nats.__getitem__)[-2:])
+    drawn = {kept.example(index, example_rng(1, index)).messages for index in range(4)}
+    assert len(drawn) == 2
+
+
+def test_tasks_are_data_too(base: Path, tmp_path: Path) -> None:
+    config = config_for(base, tmp_path, steps=1).replace(
+        paths=(), tasks=("tools", "recall-2"), max_document_tokens=128
+    )
+    config = config.replace(filter=FilterConfig(0.5, num_scored=4))
+    notes = sft(config, run_root=tmp_path).notes()["filter"]
+    assert {name: note["num_dropped"] for name, note in notes.items()} == {"tools": 2, "recall-2": 2}

@@ -81,6 +81,12 @@ class Sft:
     """A run, a checkpoint or a model folder. Default: the newest run, else the shipped weights."""
     data: Files = ()
     """A .jsonl file of messages, a .parquet file or a folder of texts; may be given several times."""
+    task: UseAppendAction[tuple[str, ...]] = ()
+    """A verifiable task to learn with its answers, as in `camelid rl`; may be given several times."""
+    keep: float = 1.0
+    """Share of the examples that is learnt from: the hardest, by the model's own loss."""
+    drop_solved: FlagCreatePairsOff[bool] = False
+    """Leave out before what the model would answer just so."""
     steps: int = 300
     """How many."""
     lr: float = 1e-3

@@ -105,6 +105,7 @@ class LiveView:
             _progress_line(record),
             Text(),
             _loss_table(record, max(16, self._console.width - 30)),
+            *([_stage_table(record, max(16, self._console.width - 42))] if record.numbers else []),
             Text(),
             _numbers_line(record),
             *([Text(), _expert_table(record)] if record.expert_shares else []),
@@ -171,9 +172,10 @@ class PlainView:
     def line(self) -> str:
         """The state as one line."""
         record = self.record
-        by_modality = " ".join(f"{name} {record.recent_loss(name):.3f}" for name in record.losses)
+        told = [f"{name} {record.recent_loss(name):.3f}" for name in record.losses]
+        told += [f"{name} {values[-1]:.3g}" for name, values in record.numbers.items()]
         return (
-            f"step {record.step} · {record.progress:.0%} · loss {record.loss:.3f} ({by_modality}) · "
+            f"step {record.step} · {record.progress:.0%} · loss {record.loss:.3f} ({' '.join(told)}) · "
             f"{record.tokens_per_second:,.0f} tokens/s · {record.tiles_per_second:,.1f} tiles/s · "
             f"lr {record.lr:.2e} · {spoken_seconds(record.seconds_left)} left"
             + (f" · {teaching}" if (teaching := record.spoken_teaching()) else "")
@@ -218,7 +220,7 @@ def _progress_line(record: TrainingRecord) -> RenderableType:
 
 def _loss_table(record: TrainingRecord, width: int) -> RenderableType:
     table = Table.grid(padding=(0, 2))
-    if not record.losses:
+    if not record.losses and not record.numbers:
         return Text("waiting for the first step …", style="dim")
     for modality, history in record.losses.items():
         colour = COLOURS.get(modality, "white")
@@ -226,6 +228,16 @@ def _loss_table(record: TrainingRecord, width: int) -> RenderableType:
             Text(f"{modality} loss", style=colour),
             Text(f"{record.recent_loss(modality):.3f}", style="bold"),
             Text(sparkline(history, width), style=colour),
+        )
+    return table
+
+
+def _stage_table(record: TrainingRecord, width: int) -> RenderableType:
+    """What a stage tells besides losses: the last value and the history of each number."""
+    table = Table.grid(padding=(0, 2))
+    for name, history in record.numbers.items():
+        table.add_row(
+            name.replace("_", " "), Text(f"{history[-1]:.3g}", style="bold"), sparkline(history, width)
         )
     return table
 

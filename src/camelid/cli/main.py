@@ -26,6 +26,7 @@ from camelid.cli.commands import (
     Sft,
 )
 from camelid.cli.long_context import LongContext
+from camelid.cli.post_training_commands import Dpo, Rl
 
 __all__ = ["main", "parse"]
 
@@ -34,6 +35,8 @@ Command = (
     | Distill
     | LongContext
     | Sft
+    | Rl
+    | Dpo
     | Generate
     | Chat
     | Serve

@@ -109,15 +109,17 @@ def _learning(metrics: Sequence[Metrics]) -> str:
     series = _loss_series(metrics)
     metrics = [row for row in metrics if not row.get("is_skipped")]
     steps = [row["step"] for row in metrics]
-    figures = [
-        _figure(
-            "Loss per modality",
-            loss_curves(
-                {name: pair[0] for name, pair in series.items()},
-                {name: pair[1] for name, pair in series.items()},
-            ),
-            is_wide=True,
+    by_modality = _figure(
+        "Loss per modality",
+        loss_curves(
+            {name: pair[0] for name, pair in series.items()},
+            {name: pair[1] for name, pair in series.items()},
         ),
+        is_wide=True,
+    )
+    figures = [
+        *([by_modality] if series else []),
+        *_told_by_stage(metrics),
         _figure("Learning rate", curve(steps, [row["lr"] for row in metrics], "learning rate")),
         _figure("Gradient norm", curve(steps, [row["grad_norm"] for row in metrics], "norm before clipping")),
         _figure(
@@ -154,6 +156,18 @@ def _teaching(metrics: Sequence[Metrics]) -> list[str]:
         steps, lines = ({modality: pair[side] for modality, pair in pairs.items()} for side in (0, 1))
         figures.append(_figure(caption, loss_curves(steps, lines, label), is_wide=True))
     return [_section("Teacher", f'<div class="grid">{"".join(figures)}</div>')]
+
+
+def _told_by_stage(metrics: Sequence[Metrics]) -> list[str]:
+    """A figure for every number that a stage tells besides losses."""
+    told: dict[str, tuple[list[int], list[float]]] = {}
+    for row in metrics:
+        for name, value in row.get("numbers", {}).items():
+            if value is not None:
+                steps, values = told.setdefault(name, ([], []))
+                steps.append(row["step"])
+                values.append(value)
+    return [_figure(name.replace("_", " "), curve(*pair, name)) for name, pair in told.items()]
 
 
 def _experts(metrics: Sequence[Metrics]) -> str:

@@ -30,6 +30,7 @@ class TrainingRecord:
     num_skipped_steps: int = 0
     distill: DistillMetrics | None = None
     losses: dict[str, list[float]] = field(default_factory=dict)
+    numbers: dict[str, list[float]] = field(default_factory=dict)
     expert_shares: list[list[float]] = field(default_factory=list)
     recent: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=WINDOW_STEPS))
 
@@ -50,6 +51,9 @@ class TrainingRecord:
         for modality, loss in metrics.loss_by_modality.items():
             if math.isfinite(loss):
                 self.losses.setdefault(modality, []).append(loss)
+        for name, value in metrics.numbers.items():
+            if math.isfinite(value):
+                self.numbers.setdefault(name, []).append(value)
         self.expert_shares = [_load(layer) for layer in metrics.expert_counts]
         self.recent.append((metrics.seconds, metrics.num_tokens, metrics.num_tiles))
 

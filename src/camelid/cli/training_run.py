@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,38 @@ __all__ = ["INTERRUPTED", "camelid_command", "end_run", "environment", "run_stag
 INTERRUPTED = 130
 
 
-def run_stage(command: str, title: str, config: Config, start: Callable[[Sequence[Observer]], RunDir]) -> int:
-    """Starts a stage that tells its observers of every step, then says how to go on; the exit code."""
+def run_stage(
+    command: str,
+    title: str,
+    config: Config,
+    start: Callable[[Sequence[Observer]], RunDir],
+    told: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda _: {},
+) -> int:
+    """Starts a stage that tells its observers of every step, then says how to go on; the exit code.
+
+    `told` turns the notes of the run into what is said at the end, and in the report.
+    """
     console = Console()
     with open_view(title, console) as view:
         run = start([view.step])
-    return end_run(command, title, config, run, console)
+    return end_run(command, title, config, run, console, told(run.notes()))
 
 
-def end_run(command: str, title: str, config: Config, run: RunDir, console: Console) -> int:
+def end_run(
+    command: str,
+    title: str,
+    config: Config,
+    run: RunDir,
+    console: Console,
+    summary: Mapping[str, str] | None = None,
+) -> int:
     """Writes the report of a run that has come to a stop and says how to go on; the exit code."""
     chat = camelid_command("chat", str(run.path))
+    summary = summary or {}
     report = Report(
         title=title[:1].upper() + title[1:],
         metrics=run.metrics(),
+        summary=summary,
         config=config.to_dict(),
         environment=environment(run),
         chat_command=chat,
@@ -44,6 +62,8 @@ def end_run(command: str, title: str, config: Config, run: RunDir, console: Cons
     if run.status()["status"] == "interrupted":
         _tell(console, "interrupted; go on with", camelid_command(command, "--resume", str(run.path)))
         return INTERRUPTED
+    for name, value in summary.items():
+        _tell(console, name, value)
     if run.adapter_dir.is_dir():
         _tell(console, "adapter", str(run.adapter_dir))
     _tell(console, "talk to it", chat)

@@ -6,6 +6,7 @@
     metrics.jsonl   one line per step
     report.html
     evals/          what was measured of the model, as JSON
+    notes.json      what a stage found out: scores before and after, examples dropped, digests
     adapter/        what low-rank training learnt, in PEFT's form
     targets/        what a teacher said while it learnt
     students/       runs of those that learnt from it meanwhile
@@ -123,6 +124,22 @@ class RunDir:
     def students_dir(self) -> Path:
         """Where the runs of a teacher's students are."""
         return self.path / "students"
+
+    @property
+    def reference_path(self) -> Path:
+        """What a reference model thinks of the run's data, computed once."""
+        return self.path / "reference.safetensors"
+
+    def notes(self) -> dict[str, Any]:
+        """What a stage found out about data and model, by name."""
+        path = self.path / "notes.json"
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return values
+
+    def note(self, **values: Any) -> None:
+        """Adds to the notes, or replaces what has the same name."""
+        text = json.dumps(_finite(self.notes() | values), indent=2, sort_keys=True, allow_nan=False)
+        write_text_atomically(self.path / "notes.json", text + "\n")
 
     def checkpoint_dir(self, step: int) -> Path:
         """Where the state after `step` steps is, or will be."""

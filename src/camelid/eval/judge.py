@@ -6,20 +6,12 @@ from collections.abc import Callable, Sequence
 
 from camelid.core import DocumentScorer, MessageCompleter, SamplingParams
 from camelid.data.questions.problem import Problem, blind_twins
+from camelid.data.questions.problem import is_same_answer as is_right
 from camelid.eval.scores import Compression, Score
 
 __all__ = ["compression", "is_right", "judge"]
 
 GREEDY = SamplingParams(max_tokens=32, temperature=0.0)
-
-
-def is_right(answer: str, truth: str) -> bool:
-    """Exact match but for case, outer blanks and a final full stop."""
-    return _plain(answer) == _plain(truth)
-
-
-def _plain(text: str) -> str:
-    return text.strip().rstrip(".").casefold()
 
 
 def judge(

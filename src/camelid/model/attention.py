@@ -18,6 +18,7 @@ from camelid.ops import (
     plan_segments,
     rms_norm,
     segment_attention,
+    side_by_side_attention,
     split_lengths,
 )
 from camelid.ops.attention import attention_temperature
@@ -153,6 +154,8 @@ class Attention(nn.Module):
         segments = geometry.segments[self.layer_type]
         if isinstance(segments, SegmentPlan):
             out = segment_attention(q, k, v, segments)
+        elif k_known.ndim == 4:  # one new token each of several sequences
+            out = side_by_side_attention(q, k_known, v_known, segments)
         else:
             out = continued_attention(q, k_known, v_known, segments)
         projected: Tensor = self.o_proj(out.flatten(1))

@@ -11,6 +11,7 @@ from camelid.ops.attention import (
     full_attention,
     plan_segments,
     segment_attention,
+    side_by_side_attention,
     split_lengths,
 )
 from camelid.ops.moe import LowRank, dense_experts, looped_experts, routed_experts, swiglu
@@ -36,6 +37,7 @@ __all__ = [
     "rotations",
     "routed_experts",
     "segment_attention",
+    "side_by_side_attention",
     "split_lengths",
     "swiglu",
 ]

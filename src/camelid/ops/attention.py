@@ -24,6 +24,7 @@ __all__ = [
     "full_attention",
     "plan_segments",
     "segment_attention",
+    "side_by_side_attention",
     "split_lengths",
 ]
 
@@ -253,6 +254,24 @@ def continued_attention(
             outputs.append(_last_queries(q[low - first_new : high - first_new], k[start:high], v[start:high]))
         start = end
     return torch.cat(outputs)
+
+
+def side_by_side_attention(
+    q: Float[Tensor, "rows heads head_dim"],
+    k: Float[Tensor, "rows longest kv_heads head_dim"],
+    v: Float[Tensor, "rows longest kv_heads head_dim"],
+    lengths: Sequence[int],
+) -> Float[Tensor, "rows heads head_dim"]:
+    """Attention of one token a row to the first `lengths[row]` keys of its row; behind them must be finite numbers."""
+    is_known = torch.arange(k.shape[1], device=q.device) < torch.tensor(lengths, device=q.device)[:, None]
+    kv_heads = k.shape[2]
+    out: Tensor = F.scaled_dot_product_attention(
+        q.to(v.dtype).unflatten(1, (kv_heads, -1)),  # as in `_last_queries`
+        k.to(v.dtype).transpose(1, 2),
+        v.transpose(1, 2),
+        attn_mask=is_known[:, None, None],
+    )
+    return out.flatten(1, 2)
 
 
 def _last_queries(

@@ -8,21 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from camelid.checkpoint import load_model, model_files
 from camelid.checkpoint.peft_layout import save_adapter
 from camelid.core import Batch, Config
 from camelid.core.errors import ConfigError
 from camelid.core.run_dir import RunDir
-from camelid.data import BatchLoader, LoaderState, LossAveraging, Mixture, open_sources
-from camelid.inputs import ChatFormat, Tokenizer
-from camelid.model import LoraConfig, add_lora
+from camelid.data import BatchLoader, LoaderState, LossAveraging, Mixture, Source, open_sources
+from camelid.data.verifiable import TaskExamples, open_tasks
+from camelid.model import LoraConfig
+from camelid.stages.easy_examples import FilterConfig, without_easy
+from camelid.stages.starting_point import start_from
 from camelid.train import Observer, OptimizerConfig, TrainConfig, WarmupStableDecay, train
 
 __all__ = ["SftConfig", "sft"]
-
-TOKENIZER = "tokenizer.model"
 
 
 def _train_config() -> TrainConfig:
@@ -39,12 +36,16 @@ class SftConfig(Config):
     """One fine-tuning run. `base` is a model folder; `lora` None trains every parameter.
 
     `paths` are users' data: .jsonl files of messages, .parquet files or folders of texts, with the weight beside
-    each in `path_weights` (default 1). In conversations only what the assistant says is learnt.
+    each in `path_weights` (default 1). In conversations only what the assistant says is learnt. `tasks` are verifiable
+    ones with their answers (`data/verifiable/`), each of weight 1. `filter` leaves out what the base can already do;
+    None learns from everything.
     """
 
     base: str
     paths: tuple[str, ...]
     path_weights: tuple[float, ...] = ()
+    tasks: tuple[str, ...] = ()
+    filter: FilterConfig | None = None
     lora: LoraConfig | None = field(default_factory=LoraConfig)
     train: TrainConfig = field(default_factory=_train_config)
     batch_tokens: int = 2048
@@ -53,8 +54,8 @@ class SftConfig(Config):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.paths:
-            raise ConfigError("fine-tuning needs data: at least one path")
+        if not (self.paths or self.tasks):
+            raise ConfigError("fine-tuning needs data: at least one path or task")
 
 
 def sft(
@@ -71,35 +72,31 @@ def sft(
     """
     if resume is not None and SftConfig.load(resume.config_path) != config:
         raise ConfigError(f"{resume.path} was configured differently: its digest is not {config.digest[:8]}")
-    mixture = Mixture(open_sources(config.paths, config.path_weights, config.seed))
     base = Path(config.base)
-    if not (base / TOKENIZER).is_file():
-        raise ConfigError(
-            f"{base} has no {TOKENIZER}: dense ancestors with a tokenizer of their own can only be asked"
-        )
-    model = load_model(base)
-    tokenizer = Tokenizer.from_file(base / TOKENIZER, vocab_size=model.config.text.vocab_size)
-    chat_format = ChatFormat.for_model(tokenizer, model.config.vision)
-    torch.manual_seed(config.seed)
-    if config.lora is not None:
-        add_lora(model, config.lora, config.seed)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    weights: dict[Source, float] = (
+        open_sources(config.paths, config.path_weights, config.seed) if config.paths else {}
+    )
+    if config.tasks:
+        weights |= {TaskExamples(task): 1.0 for task in open_tasks(config.tasks)}
+    start = start_from(base, config.lora, config.seed)
+    limit = min(config.max_document_tokens, config.batch_tokens)
     run = resume or RunDir.create(run_root, "sft", base.name, config, sys.argv, parents=[str(base)])
-    files: dict[str, str | bytes] = dict(model_files(model.config, tokenizer.num_special_tokens))
-    files[TOKENIZER] = (base / TOKENIZER).read_bytes()
+    if config.filter is not None:
+        weights = without_easy(weights, config.filter, start, limit, config.seed, run)
+    mixture = Mixture(weights)
 
     def open_loader(state: Mapping[str, Any] | None) -> Iterable[tuple[Batch, LoaderState]]:
         return BatchLoader(
             mixture,
-            chat_format,
+            start.chat_format,
             config.batch_tokens,
             config.seed,
-            min(config.max_document_tokens, config.batch_tokens),
+            limit,
             config.averaging,
             LoaderState.start() if state is None else LoaderState.from_dict(dict(state)),
         )
 
-    train(model, open_loader, config.train, run, model_files=files, observers=observers)
+    train(start.model, open_loader, config.train, run, model_files=start.files, observers=observers)
     if config.lora is not None:
-        save_adapter(model, config.lora, run.adapter_dir, base=config.base)
+        save_adapter(start.model, config.lora, run.adapter_dir, base=config.base)
     return run

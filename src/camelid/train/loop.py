@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from types import FrameType
 from typing import Any, Protocol, runtime_checkable
@@ -26,7 +27,7 @@ from camelid.checkpoint.train_state import (
     remove_train_state,
     save_train_state,
 )
-from camelid.core import Batch, Config
+from camelid.core import Config
 from camelid.core.errors import ConfigError, TrainingError
 from camelid.core.memory import keep_freed_memory
 from camelid.core.run_dir import RunDir
@@ -41,6 +42,8 @@ __all__ = ["LoaderState", "Observer", "TrainConfig", "train"]
 
 BIAS, ADAPTER = SELECTION_BIAS, "|adapter"
 Observer = Callable[[StepMetrics], None]
+TakeStep = Callable[..., StepMetrics]
+"""Called as `train_step` is."""
 
 
 @runtime_checkable
@@ -90,23 +93,24 @@ class _Position(Config):
 
 def train(
     model: Llama4,
-    open_loader: Callable[[Mapping[str, Any] | None], Iterable[tuple[Batch, LoaderState]]],
+    open_loader: Callable[[Mapping[str, Any] | None], Iterable[tuple[Any, LoaderState]]],
     config: TrainConfig,
     run: RunDir,
     *,
     model_files: Mapping[str, str | bytes],
     observers: Sequence[Observer] = (),
     objective: Objective | None = None,
+    take_step: TakeStep | None = None,
     until_step: int | None = None,
 ) -> bool:
     """Trains `model` in place from the run's last complete checkpoint, or from the start if there is none.
 
-    `open_loader` gets the state to go on from, or None; its batches must not run out. `model_files` are stored in
-    every checkpoint so that it can be loaded as a model. `objective` is what steps make smaller (default: plain
-    cross-entropy); its state is part of every checkpoint. With `until_step` the run is saved and interrupted after
-    that step, to be gone on with by another call. On SIGTERM and Ctrl-C the step is finished and saved first;
-    returns whether that happened. Raises TrainingError after `max_bad_steps` steps in a row without a finite loss.
-    Whatever ends the run, run.json says how.
+    `open_loader` gets the state to go on from, or None; its batches must not run out, and are whatever `take_step`
+    (default: `train_step`) learns from. `model_files` are stored in every checkpoint so that it can be loaded as a
+    model. `objective` is what `train_step` makes smaller (default: plain cross-entropy); its state is part of every
+    checkpoint. With `until_step` the run is saved and interrupted after that step, to be gone on with by another
+    call. On SIGTERM and Ctrl-C the step is finished and saved first; returns whether that happened. Raises
+    TrainingError after `max_bad_steps` steps in a row without a finite loss. Whatever ends the run, run.json says how.
     """
     keep_freed_memory()
     optimizers = Optimizers(model, config.optimizer)
@@ -128,6 +132,7 @@ def train(
                 model_files,
                 observers,
                 objective,
+                take_step or partial(train_step, objective=objective),
                 lambda step: is_stopping() or (until_step is not None and step >= until_step),
             )
     except BaseException as error:
@@ -141,7 +146,7 @@ def train(
 
 def _run_steps(
     model: Llama4,
-    batches: Iterator[tuple[Batch, LoaderState]],
+    batches: Iterator[tuple[Any, LoaderState]],
     optimizers: Optimizers,
     config: TrainConfig,
     run: RunDir,
@@ -149,6 +154,7 @@ def _run_steps(
     model_files: Mapping[str, str | bytes],
     observers: Sequence[Observer],
     objective: Objective,
+    take_step: TakeStep,
     is_stopping: Callable[[int], bool],
 ) -> bool:
     """Steps until the run is over or should stop, saving as it goes; whether it is over."""
@@ -160,7 +166,7 @@ def _run_steps(
             raise TrainingError(f"the data ended after step {position.step} of {config.steps}")
         loader = taken[-1][1].to_dict()
         progress = _progress(config, position.step, time.monotonic() - began)
-        metrics = train_step(
+        metrics = take_step(
             model,
             [batch for batch, _ in taken],
             optimizers,
@@ -170,7 +176,6 @@ def _run_steps(
             # In the middle of what the step makes: at either end a first or a last step would have a rate of 0.
             lr_multiplier=config.schedule((position.progress + progress) / 2),
             precision=config.precision,
-            objective=objective,
         )
         metrics = replace(metrics, num_skipped_examples=sum(loader.get("skipped", {}).values()))
         num_bad = position.num_bad_steps + 1 if metrics.is_skipped else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -47,6 +47,8 @@ class StepMetrics(Config):
     num_skipped_examples: int = 0
     num_dead_experts: int = 0
     distill: DistillMetrics | None = None
+    numbers: dict[str, float] = field(default_factory=dict)
+    """What else a stage tells of a step, by name."""
 
 
 def train_step(

@@ -9,7 +9,7 @@ import numpy as np
 
 from camelid.core.messages import ImagePart, Message, Part, VideoPart
 
-__all__ = ["Problem", "blind_twins"]
+__all__ = ["Problem", "blind_twins", "is_same_answer"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,15 @@ class Problem:
         )
         assert next(visuals, None) is None
         return replace(self, messages=messages)
+
+
+def is_same_answer(answer: str, truth: str) -> bool:
+    """Exact match but for case, outer blanks and a final full stop."""
+    return _plain(answer) == _plain(truth)
+
+
+def _plain(text: str) -> str:
+    return text.strip().rstrip(".").casefold()
 
 
 def blind_twins(problems: Sequence[Problem], seed: int) -> list[Problem]:
