@@ -14,10 +14,10 @@ demo: .venv/stamp-run
 	@$(BIN)/camelid demo
 
 # Compiled kernels go first and without the shape checks: torch.compile cannot trace through them.
-# pytest ends with 5 when nothing carries the mark.
+# pytest ends with 5 when nothing carries the mark. Then one worker for each core, with one thread.
 test: .venv/stamp-test .venv/stamp-torchvision .venv/stamp-browser
 	@$(PYTEST) -m compile || [ $$? -eq 5 ]
-	@$(PYTEST) -m "not compile" --jaxtyping-packages=camelid,shape_checks.check
+	@OMP_NUM_THREADS=1 $(PYTEST) -n auto --dist loadfile -m "not compile" --jaxtyping-packages=camelid,shape_checks.check
 
 check: .venv/stamp-dev
 	@$(BIN)/ruff format --check --quiet $(PATHS)

@@ -55,7 +55,7 @@ TEMPLATE = (
     "{% for m in messages %}<|turn|>{{ m.role }}: {{ m.content }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|turn|>assistant: {% endif %}"
 )
-TOLERANCE = 1e-5  # measured: 3e-6 on logits up to 4, fp32
+TOLERANCE = 2e-5  # measured, on logits up to 4 in fp32: 3e-6 with AVX-512, 1.0e-5 with AVX2
 
 logging.disable_progress_bar()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from camelid.claims.irope_extrapolates import CHUNK, IROPE_EXTRAPOLATES, Positio
 from camelid.claims.long_reading import logits_at_end
 from camelid.claims.recall_toy import NUM_KINDS, NUM_QUERIES, ToyLoader, recall_problem, training_batch
 from camelid.core.errors import ConfigError
+from camelid.data import StarterPack
 from camelid.model import init_weights
 from camelid.testing import tiny_model
 
@@ -81,8 +83,9 @@ def test_batches_resume() -> None:
     assert torch.equal(second.token_ids, again.token_ids)
 
 
-@pytest.mark.parametrize("name", CLAIMS)
-def test_the_smoke_form_goes_all_the_way(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["irope-extrapolates", "early-fusion", "distillation"])
+def test_the_smoke_form_goes_all_the_way(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StarterPack, "open", cache(StarterPack.open))
     claim = CLAIMS[name]
     result = run_claim(claim, seeds=[0], form="smoke", root=tmp_path)
     assert result.evidence.arms == tuple(claim.arms("smoke"))

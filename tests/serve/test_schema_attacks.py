@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -26,6 +27,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from camelid.infer.async_engine import AsyncEngine
+from camelid.infer.request import Request, TokenEvent
 from camelid.serve import ServedModel, create_app
 from camelid.testing.tiny import tiny_model
 from served import VOCAB_SIZE, chat_format, serving
@@ -41,10 +43,18 @@ CHECKS: Any = [
 ]
 
 
+class Brief(AsyncEngine):
+    """Answers have few tokens: attacks ask for a hundred choices, and never for their end."""
+
+    def stream(self, *requests: Request) -> AsyncGenerator[TokenEvent]:
+        brief = (replace(one.sampling, max_tokens=min(8, one.sampling.max_tokens)) for one in requests)
+        return super().stream(*(replace(one, sampling=own) for one, own in zip(requests, brief, strict=True)))
+
+
 async def load() -> ServedModel:
-    """A real engine with room for little: answers end soon."""
+    """A real engine with room for little."""
     seeing = chat_format(tiny_model(vision=True).config.vision)
-    return ServedModel("tiny", "d1935", "bf16", VOCAB_SIZE, seeing, AsyncEngine(engine(vision=True, pages=3)))
+    return ServedModel("tiny", "d1935", "bf16", VOCAB_SIZE, seeing, Brief(engine(vision=True, pages=3)))
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from camelid.model import Llama4, Llama4Config, preset
 from camelid.recipes.nano import GENTLE
 from camelid.stages.pretrain import DataConfig, PretrainConfig, Pretraining
 from camelid.train import OptimizerConfig, StepMetrics, TrainConfig, WarmupStableDecay
-from camelid.train.step import Precision
+from camelid.train.precision import Precision
 
 __all__ = ["EARLY_FUSION", "FusionArm"]
 
@@ -64,7 +64,7 @@ WEIGHTS = StarterWeights(
 def _arms(form: Form) -> dict[str, FusionArm]:
     arm = FusionArm("joint-encoder", 6e13, 6, 192, 4096, 0.125, 200, 24, "bf16")
     if form == "smoke":
-        arm = FusionArm("joint-encoder", 4e9, 1, 48, 256, 0.02, 2, 2, "fp32")
+        arm = FusionArm("joint-encoder", 1.5e9, 1, 48, 256, 0.02, 2, 2, "fp32")
     return {
         "A joint-encoder": arm,
         "B bolt-on": arm.replace(kind="bolt-on"),

@@ -35,6 +35,7 @@ from camelid.train import (
     TeacherOnTheFly,
     TrainConfig,
 )
+from camelid.train.precision import autocast_dtype
 
 __all__ = ["CodistillConfig", "DistillConfig", "Student", "codistill", "distill", "student_runs"]
 
@@ -214,7 +215,8 @@ def _on_the_fly(config: DistillConfig) -> TeacherOnTheFly:
     model = load_model(folder)
     _check_sizes(str(folder), model.config, student.preset, student.model)
     tokenizer = _same_tokenizer(folder / TOKENIZER, student)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)
     store = None
     if config.targets:
         origin = TargetOrigin(
@@ -222,8 +224,7 @@ def _on_the_fly(config: DistillConfig) -> TeacherOnTheFly:
         )
         store = TargetStore.open(Path(config.targets), origin)
         store.sweep()
-    dtype = torch.bfloat16 if student.train.precision == "bf16" else None
-    return TeacherOnTheFly(model, student.seed, store, dtype)
+    return TeacherOnTheFly(model, student.seed, store, autocast_dtype(student.train.precision, device))
 
 
 def _stored(config: DistillConfig) -> StoredTargets:

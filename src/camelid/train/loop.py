@@ -35,8 +35,9 @@ from camelid.model import Llama4, lora_state, merged_state_dict
 from camelid.train.balance import BalanceConfig, Balancer, selection_biases
 from camelid.train.objective import HardTargets, Objective
 from camelid.train.optimizer import OptimizerConfig, Optimizers
+from camelid.train.precision import Precision
 from camelid.train.schedule import WarmupStableDecay
-from camelid.train.step import Precision, StepMetrics, train_step
+from camelid.train.step import StepMetrics, train_step
 
 __all__ = ["LoaderState", "Observer", "TrainConfig", "train"]
 
@@ -62,7 +63,7 @@ class TrainConfig(Config):
     schedule: WarmupStableDecay = field(default_factory=WarmupStableDecay)
     balance: BalanceConfig = field(default_factory=BalanceConfig)
     micro_batches: int = 1
-    precision: Precision = "bf16"
+    precision: Precision = "auto"
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     max_minutes: float = 0.0

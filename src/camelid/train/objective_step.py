@@ -16,7 +16,8 @@ from camelid.core.errors import TrainingError
 from camelid.model import Llama4, ModelOutput
 from camelid.train.balance import Balancer, expert_counts, max_violation
 from camelid.train.optimizer import Optimizers
-from camelid.train.step import Precision, StepMetrics
+from camelid.train.precision import Precision, autocast_dtype
+from camelid.train.step import StepMetrics
 from camelid.train.token_logprobs import token_logprobs
 
 __all__ = ["Objective", "ObjectiveLoss", "Scored", "objective_step", "score"]
@@ -48,11 +49,13 @@ Objective = Callable[[int, Scored, int], ObjectiveLoss]
 
 def score(model: Llama4, batch: Batch, precision: Precision = "fp32") -> tuple[Scored, ModelOutput]:
     """A forward pass over a batch on the model's device."""
-    with torch.autocast(batch.token_ids.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    device = batch.token_ids.device
+    dtype = autocast_dtype(precision, device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=dtype is not None):
         output = model(batch.token_ids, batch.document_lengths, batch.tiles, batch.patch_positions)
     rows = batch.loss_weights.nonzero()[:, 0]
     hidden, head_weight = output.hidden.index_select(0, rows), model.language_model.head_weight
-    dtype = torch.bfloat16 if precision == "bf16" else hidden.dtype
+    dtype = dtype or hidden.dtype
     logprobs, entropies = token_logprobs(hidden.to(dtype), head_weight.to(dtype), batch.target_ids[rows])
     return Scored(rows, logprobs, entropies), output
 

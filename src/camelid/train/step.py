@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import nn
@@ -17,10 +16,9 @@ from camelid.model import Llama4
 from camelid.train.balance import Balancer, expert_counts, max_violation
 from camelid.train.objective import DistillMetrics, HardTargets, Objective
 from camelid.train.optimizer import Optimizers
+from camelid.train.precision import Precision, autocast_dtype
 
-__all__ = ["Precision", "StepMetrics", "train_step"]
-
-Precision = Literal["fp32", "bf16"]
+__all__ = ["StepMetrics", "train_step"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def train_step(
     step: int,
     progress: float,
     lr_multiplier: float,
-    precision: Precision = "bf16",
+    precision: Precision = "auto",
     objective: Objective | None = None,
 ) -> StepMetrics:
     """Forward and backward over all micro-batches, clip, update.
@@ -76,7 +74,7 @@ def train_step(
     if num_valid <= 0:
         raise TrainingError(f"step {step}: none of its {num_tokens:,} tokens is to be learnt")
     device = next(model.parameters()).device
-    dtype = torch.bfloat16 if precision == "bf16" else None
+    dtype = autocast_dtype(precision, device)
     objective = objective or HardTargets()
     objective.begin_step(step, progress, len(batches))
     balancer.begin_step(progress)
