@@ -15,7 +15,10 @@ __all__ = ["DPO_RECIPES", "RL_RECIPES", "nano_dpo_chatty", "nano_dpo_instruct", 
 
 
 def nano_rl() -> RlConfig:
-    """An hour on two CPU cores: what happens in clips, and where things are, which the shipped weights half know."""
+    """What happens in clips, and where things are, which the shipped weights half know: 55 minutes by the clock.
+
+    Its numbers are a first guess: it has not been run to its end.
+    """
     return RlConfig(
         str(SHIPPED_MODEL),
         ("where", "motion"),

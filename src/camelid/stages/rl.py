@@ -78,8 +78,8 @@ class RlConfig(Config):
     def __post_init__(self) -> None:
         if self.train.precision != "fp32":
             raise ConfigError(
-                "reinforcement learning needs precision fp32: in bf16 rollouts and trainer differ by more than "
-                f"{self.max_gap}"
+                f"reinforcement learning needs precision fp32, got {self.train.precision!r}: rollouts are fp32, and "
+                f"a trainer in bf16 would be further from them than {self.max_gap}"
             )
         if self.train.micro_batches != 1:
             raise ConfigError(
