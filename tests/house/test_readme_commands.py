@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from camelid.cli import distill, pretrain
 from camelid.cli.main import parse
-from camelid.cli.pretrain import parse_flags
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,8 +23,9 @@ CAMELID = [line for line in LINES if line.startswith(".venv/bin/camelid")]
 @pytest.mark.parametrize("line", CAMELID)
 def test_a_camelid_command_is_understood(line: str) -> None:
     words = shlex.split(line.partition("<")[0], comments=True)[1:]
-    if words[0] == "pretrain" and words[1:] and not words[1].startswith("-"):
-        parse_flags(words[1], words[2:])
+    with_recipes = {"pretrain": pretrain.parse_flags, "distill": distill.parse_flags}
+    if words[0] in with_recipes and words[1:] and not words[1].startswith("-"):
+        with_recipes[words[0]](words[1], words[2:])
     else:
         parse(words)
 
