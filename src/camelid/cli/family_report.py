@@ -164,7 +164,8 @@ def _losses(family: Family) -> str:
     figures = []
     for member, metrics in family.losses().items():
         series = loss_series(metrics)
-        steps, losses = ({name: pair[side] for name, pair in series.items()} for side in (0, 1))
+        steps = {name: at for name, (at, _) in series.items()}
+        losses = {name: values for name, (_, values) in series.items()}
         figures.append(figure(f"{member}: loss per modality", loss_curves(steps, losses), is_wide=True))
     return f'<div class="grid">{"".join(figures)}</div>' if figures else "<p>No step was made.</p>"
 

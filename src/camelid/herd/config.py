@@ -36,12 +36,10 @@ class HerdConfig(Config):
     evaluation: EvaluationConfig | None = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        parts = {"long_context": self.long_context, "sft": self.sft, "rl": self.rl}
-        parts |= {f"variants[{number}]": one for number, one in enumerate(self.variants)}
-        for name, part in parts.items():
+        for part in (self.long_context, self.sft, self.rl, *self.variants):
             if part is not None and part.base:
                 raise ConfigError(
-                    f"{name} names the base {part.base!r}: it goes on with what the stage before it left"
+                    f"{type(part).__name__} names the base {part.base!r}: it goes on with what the stage before it left"
                 )
         if self.evaluation is not None and self.evaluation.model:
             raise ConfigError(f"evaluation names the model {self.evaluation.model!r}: all are evaluated")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from camelid.core.files import write_text_atomically
 from camelid.core.run_dir import RunDir
 from camelid.data import StarterPack
 from camelid.data.questions.held_out import held_out_prose
+from camelid.data.questions.problem import Problem
 from camelid.data.questions.problem_sets import PROBLEM_SETS, problem_set
 from camelid.eval import Compression, Score, compression, judge
 from camelid.infer import Generator
@@ -63,9 +65,7 @@ def evaluate(
     """Asks the model everything; one that was stopped begins anew. ConfigError for another run's configuration."""
     if resume is not None and EvaluationConfig.load(resume.config_path) != config:
         raise ConfigError(f"{resume.path} was configured differently: its digest is not {config.digest[:8]}")
-    pack = StarterPack.open()
-    sets = [(name, problem_set(name, pack, config.num_problems)) for name in config.kinds or PROBLEM_SETS]
-    texts = _texts(pack, config.num_texts)
+    sets, texts = _questions(config.kinds, config.num_problems), _texts(config.num_texts)
     generator = Generator.load(Path(config.model))
     run = resume or RunDir.create(run_root, "eval", Path(config.model).name, config, sys.argv, [config.model])
     run.set_status("running")
@@ -84,7 +84,18 @@ def evaluate(
     return run
 
 
-def _texts(pack: StarterPack, count: int) -> Sequence[str]:
-    pages = held_out_prose(pack)
+@cache
+def _pack() -> StarterPack:
+    return StarterPack.open()
+
+
+@cache
+def _questions(kinds: tuple[str, ...], count: int) -> list[tuple[str, list[Problem]]]:
+    """Made once: a herd is asked the same again and again."""
+    return [(name, problem_set(name, _pack(), count)) for name in kinds or PROBLEM_SETS]
+
+
+def _texts(count: int) -> Sequence[str]:
+    pages = held_out_prose(_pack())
     chosen = pages[:: max(1, len(pages) // count)][:count] if count else []
     return ["".join(part.text for part in page.parts if isinstance(part, TextPart)) for page in chosen]

@@ -83,7 +83,9 @@ def smoke() -> HerdConfig:
             )
             for variant in ("instruct", "chatty")
         ),
-        evaluation=EvaluationConfig(num_problems=4, num_texts=2),
+        evaluation=EvaluationConfig(
+            num_problems=4, kinds=("name-unseen-style", "count-new-scene", "motion-new-clip"), num_texts=2
+        ),
     )
 
 
