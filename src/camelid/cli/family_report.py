@@ -29,11 +29,13 @@ STYLE = """
 .tree ul > li:last-child::before { height: 1.5rem; }
 .tree ul > li::after { content: ""; position: absolute; left: -0.8rem; top: 1.5rem; width: 0.7rem;
   border-top: 1px solid var(--line); }
+.tree + p { margin-top: 0.8rem; }
 .model { display: inline-block; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: 0.35rem 0.7rem; } .model b { margin-right: 0.6rem; } .model span { color: var(--soft); font-size: 0.85rem;
   margin-right: 0.6rem; } .model a, td a { color: var(--accent); font-size: 0.85rem; }
 .rows td, .rows th { padding-right: 1.4rem; } .rows thead th { vertical-align: bottom; }
-.rows td { text-align: right; } td.best { font-weight: 700; } td small { color: var(--soft); font-weight: 400; }
+.rows td, .rows thead th:not(:first-child) { text-align: right; }
+td.best { font-weight: 700; } td small { color: var(--soft); font-weight: 400; }
 """
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from camelid.core import MODALITIES
@@ -150,11 +149,6 @@ class Family:
 
     def _members_of(self, stage: Stage) -> Sequence[str]:
         return list(self.members) if stage.name == PRETRAINING else [stage.member]
-
-
-def link(folder: Path, target: Path) -> str:
-    """A path as a page in `folder` writes it."""
-    return target.relative_to(folder).as_posix()
 
 
 def _gains(member: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Gain]:
