@@ -74,7 +74,6 @@ def test_each_goes_on_with_what_the_last_one_left_and_is_made_once(tmp_path: Pat
 @pytest.mark.parametrize(
     ("stage", "moment", "is_resumed"),
     [
-        ("tiny-scout/sft", "start", False),
         ("tiny-scout/sft", "inside", True),
         ("tiny-scout/rl", "end", True),
     ],
