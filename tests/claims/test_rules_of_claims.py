@@ -8,10 +8,10 @@ import torch
 from camelid.claims import Evidence, Measurement
 from camelid.claims.distillation import DISTILLATION
 from camelid.claims.early_fusion import EARLY_FUSION
-from camelid.claims.flops import training_flops
 from camelid.claims.held_out_losses import calibration_error, mean_nats
 from camelid.core import ModelInput
 from camelid.model import active_parameters
+from camelid.model.flops import training_flops
 from camelid.testing import tiny_config, tiny_model
 
 

@@ -69,9 +69,10 @@ def stored_hf(directory: Path, tensors: WeightMap, origin: str) -> StoredModel:
     tensors = dequantized(tensors)
     if is_dense_hf(values):
         return StoredModel(config, dense_tensors_from_hf(tensors, config), origin=origin)
-    prefix = "" if config.vision is not None else PREFIX
     plain = fused_experts(tensors)
-    return StoredModel(config, {prefix + name: tensor for name, tensor in plain.items()}, specials, origin)
+    if config.vision is None:  # training checkpoints keep our own names
+        plain = {PREFIX + name.removeprefix(PREFIX): tensor for name, tensor in plain.items()}
+    return StoredModel(config, plain, specials, origin)
 
 
 def weights_digest(model: StoredModel, directory: Path) -> str:

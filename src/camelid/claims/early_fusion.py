@@ -15,7 +15,6 @@ from typing import Literal
 
 from camelid.claims.claim import Claim, Evidence, Form, Measurement, OnProgress, Verdict
 from camelid.claims.figure import draw_bars
-from camelid.claims.flops import training_flops
 from camelid.claims.held_out_losses import answer_inputs, mean_nats, prose_inputs
 from camelid.core import Config
 from camelid.core.run_dir import RunDir
@@ -25,6 +24,7 @@ from camelid.eval import judge
 from camelid.infer import Generator
 from camelid.inputs import ChatFormat, Tokenizer
 from camelid.model import Llama4, Llama4Config, preset
+from camelid.model.flops import training_flops
 from camelid.recipes.nano import GENTLE
 from camelid.stages.pretrain import DataConfig, PretrainConfig, Pretraining
 from camelid.train import OptimizerConfig, StepMetrics, TrainConfig, WarmupStableDecay

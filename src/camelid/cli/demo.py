@@ -14,11 +14,11 @@ from rich.table import Table
 from camelid.cli.gallery import GalleryItem
 from camelid.cli.interview import Interview
 from camelid.cli.live_view import open_view
-from camelid.cli.problem_sets import PROBLEM_SETS, problem_set
 from camelid.cli.report import Report
 from camelid.cli.training_run import INTERRUPTED, camelid_command, environment
 from camelid.core.run_dir import RunDir
 from camelid.data.questions.problem import Problem
+from camelid.data.questions.problem_sets import PROBLEM_SETS, problem_set
 from camelid.data.starter import StarterPack
 from camelid.recipes import RECIPES
 from camelid.stages.pretrain import PretrainConfig, pretrain

@@ -12,10 +12,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from camelid.cli import model_choice
-from camelid.cli.problem_sets import PROBLEM_SETS, problem_set
 from camelid.core import DocumentScorer, MessageCompleter, TextPart
 from camelid.core.files import write_text_atomically
 from camelid.data.questions.held_out import held_out_prose
+from camelid.data.questions.problem_sets import PROBLEM_SETS, problem_set
 from camelid.data.starter import StarterPack
 from camelid.eval import Compression, Score, compression, judge
 

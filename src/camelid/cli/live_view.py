@@ -53,14 +53,6 @@ class TrainingView(Protocol):
         ...
 
 
-def open_view(title: str, console: Console | None = None) -> TrainingView:
-    """The live panel where somebody can watch it, plain lines where not (no terminal, or CI)."""
-    console = console or Console()
-    if console.is_terminal and not os.environ.get("CI"):
-        return LiveView(title, console)
-    return PlainView(title, console)
-
-
 class LiveView:
     """A panel that redraws itself: progress, losses, throughput, expert load, and the latest answers."""
 
@@ -185,6 +177,14 @@ class PlainView:
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def open_view(title: str, console: Console | None = None, *, live: type[LiveView] = LiveView) -> TrainingView:
+    """The live panel where somebody can watch it, plain lines where not (no terminal, or CI)."""
+    console = console or Console()
+    if console.is_terminal and not os.environ.get("CI"):
+        return live(title, console)
+    return PlainView(title, console)
 
 
 def gallery_card(item: GalleryItem, width: int = CARD_WIDTH, rows: int = CARD_ROWS) -> RenderableType:

@@ -25,6 +25,7 @@ from camelid.cli.commands import (
     Serve,
     Sft,
 )
+from camelid.cli.herd import Herd
 from camelid.cli.long_context import LongContext
 from camelid.cli.post_training_commands import Dpo, Rl
 
@@ -33,6 +34,7 @@ __all__ = ["main", "parse"]
 Command = (
     Pretrain
     | Distill
+    | Herd
     | LongContext
     | Sft
     | Rl

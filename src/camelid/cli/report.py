@@ -23,7 +23,17 @@ from camelid.cli.training_record import spoken_seconds
 from camelid.core import MODALITIES
 from camelid.train.specialisation import entropy, mutual_information
 
-__all__ = ["Report"]
+__all__ = [
+    "Report",
+    "figure",
+    "flat",
+    "loss_series",
+    "numbers_list",
+    "page",
+    "section",
+    "short_number",
+    "table",
+]
 
 LAST_SHARE = 0.2  # of the run, for numbers that describe its end
 MAX_TELLING_POINTS = 60
@@ -45,22 +55,15 @@ class Report:
     def html(self) -> str:
         """The whole page: no script, no other file, nothing from the network."""
         sections = [
-            _section("What it says about what it has never seen", _gallery(self.gallery)),
-            _section("Learning", _learning(self.metrics)),
+            section("What it says about what it has never seen", _gallery(self.gallery)),
+            section("Learning", _learning(self.metrics)),
             *_teaching(self.metrics),
-            _section("Experts", _experts(self.metrics)),
-            _section("Configuration", _table(_flat(self.config))),
-            _section("Environment", _table(_flat(self.environment))),
+            section("Experts", _experts(self.metrics)),
+            section("Configuration", table(flat(self.config))),
+            section("Environment", table(flat(self.environment))),
         ]
         command = f"<p>Talk to it: <code>{_escape(self.chat_command)}</code></p>" if self.chat_command else ""
-        return (
-            "<!doctype html>\n"
-            '<html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{_escape(self.title)}</title><style>{STYLE_SHEET}</style></head><body>"
-            f"<header><h1>{_escape(self.title)}</h1>{_tiles(self._numbers())}{command}</header>"
-            f"<main>{''.join(sections)}</main></body></html>\n"
-        )
+        return page(self.title, f"{numbers_list(self._numbers())}{command}", sections)
 
     def write(self, path: Path) -> None:
         """Writes the page."""
@@ -72,11 +75,11 @@ class Report:
             seconds = sum(row["seconds"] for row in self.metrics)
             tokens = sum(row["num_tokens"] for row in self.metrics)
             numbers["steps"] = f"{self.metrics[-1]['step']:,}"
-            numbers["tokens"] = _short(tokens)
-            numbers["tiles"] = _short(sum(row["num_tiles"] for row in self.metrics))
+            numbers["tokens"] = short_number(tokens)
+            numbers["tiles"] = short_number(sum(row["num_tiles"] for row in self.metrics))
             numbers["training time"] = spoken_seconds(seconds)
             numbers["tokens per second"] = f"{tokens / max(seconds, 1e-9):,.0f}"
-            for modality, (_, losses) in _loss_series(self.metrics).items():
+            for modality, (_, losses) in loss_series(self.metrics).items():
                 numbers[f"{modality} loss, end"] = f"{_mean_of_end(losses):.3f}"
         if self.gallery:
             num_right = sum(item.is_right for item in self.gallery)
@@ -84,7 +87,19 @@ class Report:
         return numbers | dict(self.summary)
 
 
-def _loss_series(metrics: Sequence[Metrics]) -> dict[str, tuple[list[int], list[float]]]:
+def page(title: str, header: str, sections: Sequence[str], style: str = "") -> str:
+    """One HTML file of a title, what stands below it, and sections; `style` comes after the house's."""
+    return (
+        "<!doctype html>\n"
+        '<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{_escape(title)}</title><style>{STYLE_SHEET}{style}</style></head><body>"
+        f"<header><h1>{_escape(title)}</h1>{header}</header>"
+        f"<main>{''.join(sections)}</main></body></html>\n"
+    )
+
+
+def loss_series(metrics: Sequence[Metrics]) -> dict[str, tuple[list[int], list[float]]]:
     """Per modality the steps that had it and their losses."""
     series: dict[str, tuple[list[int], list[float]]] = {}
     for modality in MODALITIES:
@@ -106,10 +121,10 @@ def _mean_of_end(values: Sequence[float]) -> float:
 def _learning(metrics: Sequence[Metrics]) -> str:
     if not metrics:
         return "<p>No step was made.</p>"
-    series = _loss_series(metrics)
+    series = loss_series(metrics)
     metrics = [row for row in metrics if not row.get("is_skipped")]
     steps = [row["step"] for row in metrics]
-    by_modality = _figure(
+    by_modality = figure(
         "Loss per modality",
         loss_curves(
             {name: pair[0] for name, pair in series.items()},
@@ -120,9 +135,9 @@ def _learning(metrics: Sequence[Metrics]) -> str:
     figures = [
         *([by_modality] if series else []),
         *_told_by_stage(metrics),
-        _figure("Learning rate", curve(steps, [row["lr"] for row in metrics], "learning rate")),
-        _figure("Gradient norm", curve(steps, [row["grad_norm"] for row in metrics], "norm before clipping")),
-        _figure(
+        figure("Learning rate", curve(steps, [row["lr"] for row in metrics], "learning rate")),
+        figure("Gradient norm", curve(steps, [row["grad_norm"] for row in metrics], "norm before clipping")),
+        figure(
             "Throughput",
             curve(
                 steps, [row["num_tokens"] / max(row["seconds"], 1e-9) for row in metrics], "tokens per second"
@@ -154,8 +169,8 @@ def _teaching(metrics: Sequence[Metrics]) -> list[str]:
         }
         pairs = {modality: list(zip(*rows, strict=True)) for modality, rows in values.items() if rows}
         steps, lines = ({modality: pair[side] for modality, pair in pairs.items()} for side in (0, 1))
-        figures.append(_figure(caption, loss_curves(steps, lines, label), is_wide=True))
-    return [_section("Teacher", f'<div class="grid">{"".join(figures)}</div>')]
+        figures.append(figure(caption, loss_curves(steps, lines, label), is_wide=True))
+    return [section("Teacher", f'<div class="grid">{"".join(figures)}</div>')]
 
 
 def _told_by_stage(metrics: Sequence[Metrics]) -> list[str]:
@@ -167,7 +182,7 @@ def _told_by_stage(metrics: Sequence[Metrics]) -> list[str]:
                 steps, values = told.setdefault(name, ([], []))
                 steps.append(row["step"])
                 values.append(value)
-    return [_figure(name.replace("_", " "), curve(*pair, name)) for name, pair in told.items()]
+    return [figure(name.replace("_", " "), curve(*pair, name)) for name, pair in told.items()]
 
 
 def _experts(metrics: Sequence[Metrics]) -> str:
@@ -178,11 +193,11 @@ def _experts(metrics: Sequence[Metrics]) -> str:
     steps = [row["step"] for row in counted]
     end = counts[-max(1, int(len(counts) * LAST_SHARE)) :].sum(axis=0)
     over_time = [
-        _figure(f"MoE layer {layer}", expert_load(_fair_multiples(counts[:, layer].sum(axis=1)), steps))
+        figure(f"MoE layer {layer}", expert_load(_fair_multiples(counts[:, layer].sum(axis=1)), steps))
         for layer in range(counts.shape[1])
     ]
     by_modality = [
-        _figure(f"MoE layer {layer}", experts_by_modality(_fair_multiples(end[layer]), MODALITIES))
+        figure(f"MoE layer {layer}", experts_by_modality(_fair_multiples(end[layer]), MODALITIES))
         for layer in range(counts.shape[1])
     ]
     return (
@@ -206,11 +221,11 @@ def _telling(counts: Float[np.ndarray, "steps layers modalities experts"], steps
         f"layer {layer}": [mutual_information(table) / entropy(table.sum(1)) for table in tables[:, layer]]
         for layer in range(counts.shape[1])
     }
-    figure = _figure("Over the run", layer_curves(at, curves, "I / H"), is_wide=True)
+    over_run = figure("Over the run", layer_curves(at, curves, "I / H"), is_wide=True)
     return (
         "<h3>How much an expert tells of the modality</h3><p>Mutual information over the modality's entropy: 0 is an "
         "expert that does not care, 1 one that reads nothing else. <code>camelid experts</code> tells more.</p>"
-        f'<div class="grid">{figure}</div>'
+        f'<div class="grid">{over_run}</div>'
     )
 
 
@@ -226,7 +241,7 @@ def _gallery(items: Sequence[GalleryItem]) -> str:
     right = Counter(item.kind for item in items if item.is_right)
     asked = Counter(item.kind for item in items)
     counts = {kind: f"{right[kind]} of {number}" for kind, number in asked.items()}
-    return f'{_table(counts.items())}<div class="cards">{"".join(map(_card, items))}</div>'
+    return f'{table(counts.items())}<div class="cards">{"".join(map(_card, items))}</div>'
 
 
 def _card(item: GalleryItem) -> str:
@@ -246,33 +261,37 @@ def _data_uri(visual: bytes) -> str:
     return f"data:{media_type};base64,{base64.b64encode(visual).decode()}"
 
 
-def _tiles(numbers: Mapping[str, str]) -> str:
+def numbers_list(numbers: Mapping[str, str]) -> str:
+    """Headline numbers, each with its name."""
     tiles = (
         f"<div><dt>{_escape(name)}</dt><dd>{_escape(value)}</dd></div>" for name, value in numbers.items()
     )
     return f'<dl class="numbers">{"".join(tiles)}</dl>'
 
 
-def _figure(caption: str, svg: str, *, is_wide: bool = False) -> str:
+def figure(caption: str, svg: str, *, is_wide: bool = False) -> str:
+    """A figure with its caption."""
     return (
         f"<figure{' class=wide' if is_wide else ''}><figcaption>{_escape(caption)}</figcaption>{svg}</figure>"
     )
 
 
-def _section(title: str, body: str) -> str:
+def section(title: str, body: str) -> str:
+    """A part of the page with its heading."""
     return f"<section><h2>{_escape(title)}</h2>{body}</section>"
 
 
-def _table(rows: Iterable[tuple[str, str]]) -> str:
+def table(rows: Iterable[tuple[str, str]]) -> str:
+    """Names and values, escaped."""
     cells = (f"<tr><th>{_escape(name)}</th><td>{_escape(value)}</td></tr>" for name, value in rows)
     return f'<div class="scroll"><table>{"".join(cells)}</table></div>'
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
     """Nested mappings as dotted names."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{name}.")
         else:
             yield (
                 f"{prefix}{name}",
@@ -280,7 +299,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, st
             )
 
 
-def _short(number: float) -> str:
+def short_number(number: float) -> str:
+    """A count as 12.3k, 4.5M or 6.7B."""
     for limit, unit in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
         if number >= limit:
             return f"{number / (1e3 if unit == 'k' else limit):.1f}{unit}"

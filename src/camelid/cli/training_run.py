@@ -16,7 +16,7 @@ from camelid.core import Config
 from camelid.core.run_dir import RunDir
 from camelid.train import Observer
 
-__all__ = ["INTERRUPTED", "camelid_command", "end_run", "environment", "run_stage"]
+__all__ = ["INTERRUPTED", "camelid_command", "end_run", "environment", "run_stage", "write_report"]
 
 INTERRUPTED = 130
 
@@ -47,17 +47,8 @@ def end_run(
     summary: Mapping[str, str] | None = None,
 ) -> int:
     """Writes the report of a run that has come to a stop and says how to go on; the exit code."""
-    chat = camelid_command("chat", str(run.path))
     summary = summary or {}
-    report = Report(
-        title=title[:1].upper() + title[1:],
-        metrics=run.metrics(),
-        summary=summary,
-        config=config.to_dict(),
-        environment=environment(run),
-        chat_command=chat,
-    )
-    report.write(run.report_path)
+    write_report(title, run, config.to_dict(), summary)
     _tell(console, "report", str(run.report_path))
     if run.status()["status"] == "interrupted":
         _tell(console, "interrupted; go on with", camelid_command(command, "--resume", str(run.path)))
@@ -66,8 +57,21 @@ def end_run(
         _tell(console, name, value)
     if run.adapter_dir.is_dir():
         _tell(console, "adapter", str(run.adapter_dir))
-    _tell(console, "talk to it", chat)
+    _tell(console, "talk to it", camelid_command("chat", str(run.path)))
     return 0
+
+
+def write_report(title: str, run: RunDir, config: Mapping[str, Any], summary: Mapping[str, str]) -> None:
+    """The page of a run that has come to a stop, in its folder."""
+    report = Report(
+        title=title[:1].upper() + title[1:],
+        metrics=run.metrics(),
+        summary=summary,
+        config=config,
+        environment=environment(run),
+        chat_command=camelid_command("chat", str(run.path)),
+    )
+    report.write(run.report_path)
 
 
 def camelid_command(*words: str) -> str:

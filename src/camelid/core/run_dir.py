@@ -10,6 +10,8 @@
     adapter/        what low-rank training learnt, in PEFT's form
     targets/        what a teacher said while it learnt
     students/       runs of those that learnt from it meanwhile
+    herd.json       of a whole herd: which stages are done            (schema herd/1)
+    stages/         and their runs
     checkpoints/step-N/   resumable state; exists once it holds COMPLETE
 """
 
@@ -124,6 +126,16 @@ class RunDir:
     def students_dir(self) -> Path:
         """Where the runs of a teacher's students are."""
         return self.path / "students"
+
+    @property
+    def herd_path(self) -> Path:
+        """How far a herd has come."""
+        return self.path / "herd.json"
+
+    @property
+    def stages_dir(self) -> Path:
+        """Where the runs of a herd's stages are."""
+        return self.path / "stages"
 
     @property
     def reference_path(self) -> Path:

@@ -14,7 +14,7 @@ from camelid.model import Llama4
 from camelid.train.metap import MetaPConfig, Multipliers, multipliers, run_multiplier
 from camelid.train.muon import Muon
 
-__all__ = ["OptimizerConfig", "Optimizers"]
+__all__ = ["OptimizerConfig", "Optimizers", "is_hidden_matrix"]
 
 # Matrices that are tables, choices or factors rather than maps: their numbers are trained one by one, by AdamW.
 NOT_FOR_MUON = ("embed_tokens", "lm_head", "router", "positional_embedding", "lora_")
@@ -61,7 +61,7 @@ class Optimizers:
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
                 continue
-            is_matrix = parameter.ndim >= 2 and not any(part in name for part in NOT_FOR_MUON)
+            is_matrix = is_hidden_matrix(name, parameter)
             by_muon = is_matrix and config.kind == "muon"
             lr_scale, decay_scale = _scales(name, by_name, config.metap, by_muon)
             decay = config.weight_decay * decay_scale if is_matrix or name.endswith("router.weight") else 0.0
@@ -135,6 +135,11 @@ class Optimizers:
             state = member.state.get(parameters[name], {})
             if state and (missing := kept - state.keys()):
                 raise CheckpointError(f"optimizer state of {name} lacks {', '.join(sorted(missing))}")
+
+
+def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether a parameter is a map between hidden states: Muon's, if there is Muon."""
+    return parameter.ndim >= 2 and not any(part in name for part in NOT_FOR_MUON)
 
 
 def _state_names(member: torch.optim.Optimizer) -> frozenset[str]:

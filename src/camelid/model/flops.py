@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from camelid.model import Llama4, Llama4Config
+from camelid.model.config import Llama4Config
+from camelid.model.llama4 import Llama4
 
 __all__ = ["training_flops"]
 
