@@ -8,7 +8,7 @@ from torch import Tensor
 
 from camelid.model import Llama4Config
 from camelid.train.optimizer import OptimizerConfig, is_hidden_matrix
-from camelid.train.step import Precision
+from camelid.train.precision import Precision
 
 __all__ = ["activation_bytes", "optimizer_bytes"]
 
@@ -28,7 +28,7 @@ def activation_bytes(config: Llama4Config, num_tokens: int, precision: Precision
     """What the decoder keeps of `num_tokens` tokens for its backward pass, nothing being computed twice.
 
     Counted from the tensors that our layers save, and checked against them in tests: within 5 % in fp32. In bf16
-    the residual stream and what norms read stay fp32. Left out are the vision encoder, weights cast to bf16, the
+    (and `auto`, which is bf16 on accelerators) the residual stream and what norms read stay fp32. Left out are the vision encoder, weights cast to bf16, the
     head's chunk of logits, and the attention probabilities that our bf16 attention keeps where there is no GPU.
     """
     text = config.text
