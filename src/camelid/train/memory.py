@@ -28,8 +28,9 @@ def activation_bytes(config: Llama4Config, num_tokens: int, precision: Precision
     """What the decoder keeps of `num_tokens` tokens for its backward pass, nothing being computed twice.
 
     Counted from the tensors that our layers save, and checked against them in tests: within 5 % in fp32. In bf16
-    (and `auto`, which is bf16 on accelerators) the residual stream and what norms read stay fp32. Left out are the vision encoder, weights cast to bf16, the
-    head's chunk of logits, and the attention probabilities that our bf16 attention keeps where there is no GPU.
+    (and in `auto`, which is bf16 on accelerators) the residual stream and what norms read stay fp32. Left out are the
+    vision encoder, weights cast to bf16, the head's chunk of logits, and the attention probabilities that our bf16
+    attention keeps where there is no GPU.
     """
     text = config.text
     residual, low = FP32, FP32 if precision == "fp32" else 2
