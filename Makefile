@@ -5,6 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest --quiet
+SHAPES := --jaxtyping-packages=camelid,shape_checks.check
 PATHS := src tests scripts benchmarks
 
 .PHONY: demo test check fmt bench
@@ -14,10 +15,12 @@ demo: .venv/stamp-run
 	@$(BIN)/camelid demo
 
 # Compiled kernels go first and without the shape checks: torch.compile cannot trace through them.
-# pytest ends with 5 when nothing carries the mark. Then one worker for each core, with one thread.
+# pytest ends with 5 when nothing carries the mark. Then one worker for each core, with one thread; and what workers
+# cannot share.
 test: .venv/stamp-test .venv/stamp-torchvision .venv/stamp-browser
 	@$(PYTEST) -m compile || [ $$? -eq 5 ]
-	@OMP_NUM_THREADS=1 $(PYTEST) -n auto --dist loadfile -m "not compile" --jaxtyping-packages=camelid,shape_checks.check
+	@OMP_NUM_THREADS=1 $(PYTEST) $(SHAPES) -n auto --dist loadfile -m "not compile and not alone"
+	@OMP_NUM_THREADS=1 $(PYTEST) $(SHAPES) -m alone tests/serve
 
 check: .venv/stamp-dev
 	@$(BIN)/ruff format --check --quiet $(PATHS)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from camelid.cli import evaluate, model_choice, problem_sets
+from camelid.cli import evaluate, model_choice
 from camelid.core import ImagePart, Message
+from camelid.data.questions import problem_sets
 from camelid.data.questions.problem import Problem
 from camelid.data.starter import StarterPack
 from camelid.testing import ScriptedGenerator

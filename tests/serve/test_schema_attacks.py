@@ -91,6 +91,7 @@ CONFIG = SchemathesisConfig(
 API: Any = schemathesis.openapi.from_dict(described(), config=CONFIG)
 
 
+@pytest.mark.alone
 @API.parametrize()
 @hypothesis.settings(
     max_examples=60, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
