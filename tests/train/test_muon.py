@@ -19,7 +19,7 @@ def test_every_slice_moves_as_under_torch() -> None:
     """Measured: equal bit for bit. All in one optimizer, so that matrices of one shape are stacked."""
     ours = [nn.Parameter(torch.randn(shape)) for shape in SHAPES]
     theirs = [nn.Parameter(piece.clone()) for parameter in ours for piece in slices(parameter.detach())]
-    muon = Muon(ours, lr=1e-2, weight_decay=0.1)
+    muon = Muon(ours, lr=1e-2, weight_decay=0.1, dtype=torch.bfloat16)
     torchs = torch.optim.Muon(theirs, lr=1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     for _ in range(3):
         for parameter in ours:

@@ -44,8 +44,8 @@ class Experience:
     """
 
     batches: tuple[Batch, ...]
-    sampled_logprobs: tuple[Float[Tensor, "valid"], ...]
-    advantages: tuple[Float[Tensor, "valid"], ...]
+    sampled_logprobs: tuple[Float[Tensor, "_"], ...]
+    advantages: tuple[Float[Tensor, "_"], ...]
     sequences: tuple[Tensor, ...]
     numbers: dict[str, float]
 

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from camelid.train.precision import autocast_dtype
+
 __all__ = ["Muon", "orthogonalize"]
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -20,11 +22,11 @@ EPS = 1e-7
 
 
 def orthogonalize(
-    matrices: Float[Tensor, "count rows columns"], steps: int = 5
+    matrices: Float[Tensor, "count rows columns"], steps: int = 5, dtype: torch.dtype = torch.bfloat16
 ) -> Float[Tensor, "count rows columns"]:
-    """Newton-Schulz iteration in bf16: singular values go to about 1 (0.7 to 1.2), singular vectors stay."""
+    """Newton-Schulz iteration: singular values go to about 1 (0.7 to 1.2), singular vectors stay."""
     a, b, c = QUINTIC
-    x = matrices.bfloat16()
+    x = matrices.to(dtype)
     is_tall = x.shape[1] > x.shape[2]
     if is_tall:
         x = x.mT
@@ -39,7 +41,8 @@ class Muon(torch.optim.Optimizer):
     """Parameters [..., rows, columns]; leading dims count matrices.
 
     Updates are scaled by 0.2 sqrt(max(rows, columns)), so that they are as large as AdamW's and share its
-    learning rate (Moonlight, 2502.16982). Weight decay is decoupled. Slice by slice equal to torch.optim.Muon.
+    learning rate (Moonlight, 2502.16982). Weight decay is decoupled. Slice by slice equal to torch.optim.Muon,
+    whose iteration is in bf16; here `dtype` says, and without it fp32 takes over where a processor emulates bf16.
     """
 
     def __init__(
@@ -48,8 +51,10 @@ class Muon(torch.optim.Optimizer):
         lr: float = 1e-3,
         weight_decay: float = 0.1,
         momentum: float = 0.95,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        self._dtype = dtype
         for group in self.param_groups:
             assert all(parameter.ndim >= 2 for parameter in group["params"]), "Muon is for matrices"
 
@@ -73,7 +78,8 @@ class Muon(torch.optim.Optimizer):
         for shape, members in by_shape.items():
             stacks = [update.reshape(-1, *shape) for _, update in members]
             scale = group["lr"] * 0.2 * max(shape) ** 0.5
-            ortho = orthogonalize(torch.cat(stacks)).split([stack.shape[0] for stack in stacks])
+            dtype = self._dtype or autocast_dtype("auto", stacks[0].device) or torch.float32
+            ortho = orthogonalize(torch.cat(stacks), dtype=dtype).split([stack.shape[0] for stack in stacks])
             for (parameter, _), direction in zip(members, ortho, strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.sub_(direction.view_as(parameter), alpha=scale)
