@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def test_sft_tells_what_it_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_numbers_of_a_stage_are_shown_and_drawn() -> None:
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=100, record=True, file=io.StringIO())
     with console.file:
         live, plain = LiveView("a run", console), PlainView("a run", console)
         for step in range(3):
