@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from camelid.core.config import Config
-from camelid.core.errors import CheckpointError
+from camelid.core.errors import CheckpointError, ConfigError
 from camelid.core.files import write_text_atomically
 
 __all__ = ["COMPLETE", "RunDir", "RunStatus"]
@@ -152,6 +152,14 @@ class RunDir:
         """Adds to the notes, or replaces what has the same name."""
         text = json.dumps(_finite(self.notes() | values), indent=2, sort_keys=True, allow_nan=False)
         write_text_atomically(self.path / "notes.json", text + "\n")
+
+    def check_config(self, config: Config) -> None:
+        """ConfigError, with both digests, if the run was configured differently."""
+        known = type(config).load(self.config_path)
+        if known != config:
+            raise ConfigError(
+                f"{self.path} was configured differently: its digest is {known.digest[:8]}, not {config.digest[:8]}"
+            )
 
     def checkpoint_dir(self, step: int) -> Path:
         """Where the state after `step` steps is, or will be."""

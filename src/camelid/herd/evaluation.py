@@ -63,8 +63,8 @@ def evaluate(
     config: EvaluationConfig, *, run_root: Path, resume: RunDir | None, tell: Tell = lambda *_: None
 ) -> RunDir:
     """Asks the model everything; one that was stopped begins anew. ConfigError for another run's configuration."""
-    if resume is not None and EvaluationConfig.load(resume.config_path) != config:
-        raise ConfigError(f"{resume.path} was configured differently: its digest is not {config.digest[:8]}")
+    if resume is not None:
+        resume.check_config(config)
     sets, texts = _questions(config.kinds, config.num_problems), _texts(config.num_texts)
     generator = Generator.load(Path(config.model))
     run = resume or RunDir.create(run_root, "eval", Path(config.model).name, config, sys.argv, [config.model])

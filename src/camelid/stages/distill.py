@@ -185,8 +185,8 @@ def student_runs(job: RunDir) -> dict[str, RunDir]:
 
 
 def _check_resumed(config: DistillConfig | CodistillConfig, resume: RunDir | None) -> None:
-    if resume is not None and type(config).load(resume.config_path) != config:
-        raise ConfigError(f"{resume.path} was configured differently: its digest is not {config.digest[:8]}")
+    if resume is not None:
+        resume.check_config(config)
 
 
 def _check_sizes(teacher: str, theirs: Llama4Config, student: str, ours: Llama4Config) -> None:

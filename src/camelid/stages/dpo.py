@@ -112,8 +112,8 @@ def dpo(
     Notes of the run: how many pairs there were, manners `before` and `after`, and the digest of the end model.
     ConfigError when the resumed run was configured differently.
     """
-    if resume is not None and DpoConfig.load(resume.config_path) != config:
-        raise ConfigError(f"{resume.path} was configured differently: its digest is not {config.digest[:8]}")
+    if resume is not None:
+        resume.check_config(config)
     base = Path(config.base)
     start = start_from(base, config.lora, config.seed)
     pairs = _pairs(config, start)

@@ -127,8 +127,8 @@ def long_context(
     evals/before.json and evals/after.json hold a `LongContextReport` each. ConfigError for a model that has no
     global layer or whose temperature does not move within `length`, and for a run that was configured differently.
     """
-    if resume is not None and LongContextConfig.load(resume.config_path) != config:
-        raise ConfigError(f"{resume.path} was configured differently: its digest is not {config.digest[:8]}")
+    if resume is not None:
+        resume.check_config(config)
     base = Path(config.base)
     if not (base / TOKENIZER).is_file():
         raise ConfigError(f"{base} has no {TOKENIZER}: only a model of ours can be trained on")

@@ -13,7 +13,6 @@ import torch
 
 from camelid.checkpoint import model_files
 from camelid.core import Batch, Config
-from camelid.core.errors import ConfigError
 from camelid.core.run_dir import RunDir
 from camelid.data import (
     AugmentConfig,
@@ -81,8 +80,8 @@ def pretrain(
     `on_start` is told the run, the live model and its chat format before the first step. ConfigError when the
     resumed run was configured differently.
     """
-    if resume is not None and PretrainConfig.load(resume.config_path) != config:
-        raise ConfigError(f"{resume.path} was configured differently: its digest is not {config.digest[:8]}")
+    if resume is not None:
+        resume.check_config(config)
     pretraining = Pretraining.prepare(config)
     model = pretraining.fresh_model()
     run = resume or RunDir.create(run_root, "pretrain", config.preset, config, sys.argv)

@@ -106,8 +106,8 @@ def rl(
     Notes of the run: the held-out pass@1 of every task `before` and `after`, and the digest of the end model. `tasks`
     replaces those that the config names. ConfigError when the resumed run was configured differently.
     """
-    if resume is not None and RlConfig.load(resume.config_path) != config:
-        raise ConfigError(f"{resume.path} was configured differently: its digest is not {config.digest[:8]}")
+    if resume is not None:
+        resume.check_config(config)
     tasks = open_tasks(config.tasks) if tasks is None else tasks
     base = Path(config.base)
     start = start_from(base, config.lora, config.seed)

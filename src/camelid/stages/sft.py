@@ -70,8 +70,8 @@ def sft(
     Every checkpoint is a whole model with the adapters merged in; the adapters alone are written, in PEFT's form,
     when the run stops. ConfigError when the resumed run was configured differently.
     """
-    if resume is not None and SftConfig.load(resume.config_path) != config:
-        raise ConfigError(f"{resume.path} was configured differently: its digest is not {config.digest[:8]}")
+    if resume is not None:
+        resume.check_config(config)
     base = Path(config.base)
     weights: dict[Source, float] = (
         open_sources(config.paths, config.path_weights, config.seed) if config.paths else {}
