@@ -15,6 +15,7 @@ __all__ = ["GROUP_SIZE", "Bits", "QuantizedMatrix", "quantize_groups", "round_ro
 GROUP_SIZE = 32
 # Shares of a group's largest value that an int4 scale is tried for: what lies beyond is cut off, the rest gets finer.
 _SHARES = (1.0, 0.95, 0.9, 0.85, 0.8)
+_BLOCK = 1 << 19  # weights that are looked at together: what comes and goes with them stays in the cache
 
 Bits = Literal[8, 4]
 
@@ -40,6 +41,14 @@ def quantize_groups(matrix: Float[Tensor, "out in"], bits: Bits) -> QuantizedMat
     may be cut off to somewhat less, if that brings the group's weights nearer in the mean square. What was quantised
     before stays as it is, also if it was rounded to bf16 in between.
     """
+    parts = [_quantize_rows(rows, bits) for rows in matrix.split(max(1, _BLOCK // matrix.shape[1]))]
+    values, scales = (torch.cat(blocks) for blocks in zip(*parts, strict=True))
+    return QuantizedMatrix(values, scales, bits)
+
+
+def _quantize_rows(
+    matrix: Float[Tensor, "out in"], bits: Bits
+) -> tuple[Int8[Tensor, "out in"], BFloat16[Tensor, "out groups"]]:
     height, width = matrix.shape
     padded = F.pad(matrix.float(), (0, -width % GROUP_SIZE))
     groups = padded.view(height, -1, GROUP_SIZE)
@@ -49,7 +58,7 @@ def quantize_groups(matrix: Float[Tensor, "out in"], bits: Bits) -> QuantizedMat
         values = _nearest(groups, scales, 8)
     else:
         values, scales = _best_of_shares(groups, largest / -8)
-    return QuantizedMatrix(values.flatten(1)[:, :width].contiguous(), scales.squeeze(-1), bits)
+    return values.flatten(1)[:, :width], scales.squeeze(-1)
 
 
 def _best_of_shares(

@@ -75,14 +75,29 @@ inline float mean_square(const float* x, int64_t width) {
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// A part of some interval, for one thread.
+// A part of some interval.
 struct Share {
   int64_t begin, end;
 };
 
-inline Share share_of(int64_t size, int thread, int threads) {
-  return {size * thread / threads, size * (thread + 1) / threads};
-}
+// One of the threads that work on one thing. Each has an equal part; of what is large each takes the next piece from
+// `taken`, a counter that all share and that begins at zero: nobody waits long for one whom other programs slow down.
+struct Thread {
+  int index, count;
+  int64_t* taken = nullptr;
+
+  Share share_of(int64_t size) const { return {size * index / count, size * (index + 1) / count}; }
+
+  // body(share) for what is this thread's of `size` items of so many bytes.
+  template <class Body>
+  void for_each_share(int64_t size, int64_t item_bytes, const Body& body) const {
+    constexpr int64_t kPieceBytes = 1 << 20, kFewPieces = 8;
+    const int64_t piece = larger(kPieceBytes / item_bytes, 1);
+    if (!taken || size < kFewPieces * count * piece) return body(share_of(size));
+    for (int64_t begin; (begin = __atomic_fetch_add(taken, piece, __ATOMIC_RELAXED)) < size;)
+      body({begin, smaller(begin + piece, size)});
+  }
+};
 
 // Aligned buffers, taken one after another and freed together.
 class Workspace {

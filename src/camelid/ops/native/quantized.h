@@ -142,9 +142,10 @@ class Quantized {
     for (int r = 0; r < R; ++r)
       for (int t = 0; t < T; ++t) _mm512_storeu_ps(sums + r * sum_stride + t * kLanes, sum[r][t]);
 #elif defined(__AVX2__)
+    constexpr int kSides = R <= 2 ? 2 : 1;  // read together as long as registers suffice: memory would wait for a second pass
     for (int t = 0; t < T; ++t)
-      for (int half = 0; half < 2; ++half)
-        multiply_half<R>(first, panels + t * panel, half, sums + t * kLanes + half * kLanes / 2, sum_stride);
+      for (int side = 0; side < 2; side += kSides)
+        multiply_sides<R, kSides>(first, panels + t * panel, side, sums + t * kLanes + side * kLanes / 2, sum_stride);
 #else
     for (int r = 0; r < R; ++r)
       for (int t = 0; t < T; ++t)
@@ -153,59 +154,70 @@ class Quantized {
   }
 
 #if defined(__AVX2__) && !defined(__AVX512VNNI__)
-  // Eight outputs, the half `side` of a panel. Sums of two products of bytes have sixteen bits: of int4 those of a whole
-  // group fit; of int8 two fit, since the weights' signs go to the rows' values, which are never -128.
-  template <int R>
-  inline __attribute__((always_inline)) void multiply_half(int64_t first, const char* panel, int side, float* sums,
-                                                           int64_t sum_stride) const {
+  // S halves of a panel from `side` on, each of eight outputs. Sums of two products of bytes have sixteen bits: of int4
+  // those of a whole group fit; of int8 two fit, since the weights' signs go to the rows' values, which are never -128.
+  template <int R, int S>
+  inline __attribute__((always_inline)) void multiply_sides(int64_t first, const char* panel, int side, float* sums,
+                                                            int64_t sum_stride) const {
+    constexpr int64_t kAhead = 768, kBlockLines = kBlockBytes / 64;
     const __m256i ones = _mm256_set1_epi16(1), low = _mm256_set1_epi8(15), sign = _mm256_set1_epi8(-128);
-    __m256 sum[R];
-    for (int r = 0; r < R; ++r) sum[r] = _mm256_setzero_ps();
+    __m256 sum[R][S];
+    for (int r = 0; r < R; ++r)
+      for (int s = 0; s < S; ++s) sum[r][s] = _mm256_setzero_ps();
     for (int64_t block = 0; block < blocks_; ++block)
       for (int half = 0; half < 2; ++half) {
         const int64_t group = first * 2 * blocks_ + 2 * block + half;
         const char* values = panel + block * kBlockBytes + kScaleBytes + half * kGroupBytes + side * kLanes * 2;
-        auto weights = [&](int quad) __attribute__((always_inline)) {
-          return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(values + quad * 64));
+        if constexpr (R == 1)  // which reads as fast as memory is
+          for (int64_t line = half * kBlockLines / 2; line < (half + 1) * kBlockLines / 2; ++line)
+            __builtin_prefetch(panel + block * kBlockBytes + line * 64 + kAhead, 0, 2);
+        auto weights = [&](int quad, int s) __attribute__((always_inline)) {
+          return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(values + quad * 64 + s * 32));
         };
         auto four = [&](int r, int quad) __attribute__((always_inline)) {
           int32_t bytes;
           std::memcpy(&bytes, values_ + (group + r * 2 * blocks_) * kGroup + 4 * quad, sizeof bytes);
           return _mm256_set1_epi32(bytes);
         };
-        __m256i dots[R];
+        __m256i dots[R][S];  // of int4 first sums of sixteen bits
+        for (int r = 0; r < R; ++r)
+          for (int s = 0; s < S; ++s) dots[r][s] = _mm256_setzero_si256();
         if constexpr (kBits == 8) {
-          for (int r = 0; r < R; ++r) dots[r] = _mm256_setzero_si256();
-          for (int quad = 0; quad < 8; ++quad) {
-            const __m256i weight = _mm256_xor_si256(weights(quad), sign), size = _mm256_abs_epi8(weight);
-            for (int r = 0; r < R; ++r) {
-              const __m256i two = _mm256_maddubs_epi16(size, _mm256_sign_epi8(four(r, quad), weight));
-              dots[r] = _mm256_add_epi32(dots[r], _mm256_madd_epi16(two, ones));
+          for (int quad = 0; quad < 8; ++quad)
+            for (int s = 0; s < S; ++s) {
+              const __m256i weight = _mm256_xor_si256(weights(quad, s), sign), size = _mm256_abs_epi8(weight);
+              for (int r = 0; r < R; ++r) {
+                const __m256i two = _mm256_maddubs_epi16(size, _mm256_sign_epi8(four(r, quad), weight));
+                dots[r][s] = _mm256_add_epi32(dots[r][s], _mm256_madd_epi16(two, ones));
+              }
             }
-          }
         } else {
-          __m256i twos[R];
-          for (int r = 0; r < R; ++r) twos[r] = _mm256_setzero_si256();
-          for (int quad = 0; quad < 4; ++quad) {
-            const __m256i both = weights(quad), early = _mm256_and_si256(both, low);
-            const __m256i late = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
-            for (int r = 0; r < R; ++r) {
-              twos[r] = _mm256_add_epi16(twos[r], _mm256_maddubs_epi16(early, four(r, quad)));
-              twos[r] = _mm256_add_epi16(twos[r], _mm256_maddubs_epi16(late, four(r, quad + 4)));
+          for (int quad = 0; quad < 4; ++quad)
+            for (int s = 0; s < S; ++s) {
+              const __m256i both = weights(quad, s), early = _mm256_and_si256(both, low);
+              const __m256i late = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
+              for (int r = 0; r < R; ++r) {
+                dots[r][s] = _mm256_add_epi16(dots[r][s], _mm256_maddubs_epi16(early, four(r, quad)));
+                dots[r][s] = _mm256_add_epi16(dots[r][s], _mm256_maddubs_epi16(late, four(r, quad + 4)));
+              }
             }
-          }
           for (int r = 0; r < R; ++r)
-            dots[r] = _mm256_add_epi32(_mm256_madd_epi16(twos[r], ones), _mm256_set1_epi32(offsets_[group + r * 2 * blocks_]));
+            for (int s = 0; s < S; ++s)
+              dots[r][s] = _mm256_add_epi32(_mm256_madd_epi16(dots[r][s], ones),
+                                            _mm256_set1_epi32(offsets_[group + r * 2 * blocks_]));
         }
-        const char* from = panel + block * kBlockBytes + half * kScaleBytes / 2 + side * kLanes;
-        const __m128i scales = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-        const __m256 scale = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(scales), 16));
-        for (int r = 0; r < R; ++r) {
-          const __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(scales_[group + r * 2 * blocks_]));
-          sum[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[r]), both, sum[r]);
+        for (int s = 0; s < S; ++s) {
+          const char* from = panel + block * kBlockBytes + half * kScaleBytes / 2 + (side + s) * kLanes;
+          const __m128i scales = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+          const __m256 scale = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(scales), 16));
+          for (int r = 0; r < R; ++r) {
+            const __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(scales_[group + r * 2 * blocks_]));
+            sum[r][s] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[r][s]), both, sum[r][s]);
+          }
         }
       }
-    for (int r = 0; r < R; ++r) _mm256_storeu_ps(sums + r * sum_stride, sum[r]);
+    for (int r = 0; r < R; ++r)
+      for (int s = 0; s < S; ++s) _mm256_storeu_ps(sums + r * sum_stride + s * kLanes / 2, sum[r][s]);
   }
 #endif
 

@@ -30,20 +30,21 @@ struct Task {
   float* router_logits;  // [rows, experts]
   float* weights;        // [rows top_k]
   int32_t* routed;       // [rows top_k]
+  int64_t* taken;        // [products]: counters for `Thread`
   int64_t most_splits;
   bool has_prompts;      // some run has several rows
 };
 
 // One thread: its place, its buffers, and where it works on its own and where on shared ones.
 struct Worker {
-  int thread, threads;
+  Thread thread;
   Scratch scratch;
   bf16 *normed, *scaled, *attended;
   float* weights;
   int32_t *routed, *order, *ends;  // [rows top_k], [rows top_k], [experts + 1]
   bool is_alone;                   // few rows
 
-  Share mine(int64_t size) const { return share_of(size, thread, threads); }
+  Share mine(int64_t size) const { return thread.share_of(size); }
   Share small(int64_t size) const { return is_alone ? Share{0, size} : mine(size); }  // of small things
   void wait() const {
 #pragma omp barrier
@@ -51,13 +52,13 @@ struct Worker {
   void wait_for_small() const {
     if (!is_alone) wait();
   }
+  // For the next product: all threads come to the same ones in the same order.
+  Thread next() {
+    const Thread now = thread;
+    ++thread.taken;
+    return now;
+  }
 };
-
-template <class Store>
-void project(const Worker& worker, const Matrix& matrix, int64_t width, int64_t height, const bf16* x, int64_t rows,
-             const Store& store) {
-  project(worker.thread, worker.threads, matrix, width, height, x, rows, store);
-}
 
 auto store_in(float* out, int64_t height) {
   return [=](int64_t row, int64_t first, const float* sums) {
@@ -85,12 +86,12 @@ void norm_rows(const Task& task, const Worker& worker, const bf16* weight) {
   worker.wait_for_small();
 }
 
-void attention(const Task& task, const Worker& worker, const Layer& layer) {
+void attention(const Task& task, Worker& worker, const Layer& layer) {
   const Model& model = task.model;
   const int64_t width = model.heads * model.head_dim, rows = task.step.rows;
   const Attention a{model, layer, task.step, task.qkv, task.temperatures, task.partials, task.attended, task.most_splits};
   int64_t item = 0;
-  auto is_mine = [&] { return item++ % worker.threads == worker.thread; };
+  auto is_mine = [&] { return item++ % worker.thread.count == worker.thread.index; };
   auto for_each_run = [&](const auto& body) {
     for (int64_t i = 0; i < task.step.num_runs; ++i) body(task.step.runs[i]);
   };
@@ -134,7 +135,7 @@ void attention(const Task& task, const Worker& worker, const Layer& layer) {
       join_splits(a, worker.scratch, run, head, worker.attended + run.first_row * width + head * model.head_dim);
   });
   worker.wait_for_small();
-  project(worker, layer.o, width, model.hidden, worker.attended, rows, add_to(task));
+  project(worker.next(), layer.o, width, model.hidden, worker.attended, rows, add_to(task));
 }
 
 // Chooses experts by the largest logits; a choice weighs the sigmoid of its own.
@@ -178,13 +179,13 @@ void for_each_expert(const Worker& worker, int64_t num_experts, const Body& body
   }
 }
 
-void feed_forward(const Task& task, const Worker& worker, const Layer& layer, int32_t* routed) {
+void feed_forward(const Task& task, Worker& worker, const Layer& layer, int32_t* routed) {
   const Model& model = task.model;
   const int64_t rows = task.step.rows, hidden = model.hidden, num_choices = rows * model.top_k;
   if (layer.num_experts)
-    project(worker, layer.router, hidden, layer.num_experts, worker.normed, rows,
+    project(worker.next(), layer.router, hidden, layer.num_experts, worker.normed, rows,
             store_in(task.router_logits, layer.num_experts));
-  project_swiglu(worker.thread, worker.threads, layer.shared_gate_up, hidden, layer.shared_ffn, worker.normed, rows,
+  project_swiglu(worker.next(), layer.shared_gate_up, hidden, layer.shared_ffn, worker.normed, rows,
                  task.shared);
   worker.wait();
   if (layer.num_experts) {
@@ -199,26 +200,26 @@ void feed_forward(const Task& task, const Worker& worker, const Layer& layer, in
     }
     worker.wait_for_small();
     for_each_expert(worker, layer.num_experts, [&](int64_t expert, int64_t first, int64_t count) {
-      project_swiglu(worker.thread, worker.threads, layer.gate_up[expert], hidden, layer.ffn,
+      project_swiglu(worker.next(), layer.gate_up[expert], hidden, layer.ffn,
                      worker.scaled + first * hidden, count, task.activations + first * layer.ffn);
     });
     worker.wait();
   }
-  project(worker, layer.shared_down, layer.shared_ffn, hidden, task.shared, rows, add_to(task));
+  project(worker.next(), layer.shared_down, layer.shared_ffn, hidden, task.shared, rows, add_to(task));
   if (layer.num_experts)
     for_each_expert(worker, layer.num_experts, [&](int64_t expert, int64_t first, int64_t count) {
       auto add = add_to(task);
-      project(worker, layer.down[expert], layer.ffn, hidden, task.activations + first * layer.ffn, count,
+      project(worker.next(), layer.down[expert], layer.ffn, hidden, task.activations + first * layer.ffn, count,
               [&](int64_t row, int64_t output, const float* sums) {
                 add(worker.order[first + row] / model.top_k, output, sums);
               });
     });
-  if (worker.thread == 0)
+  if (worker.thread.index == 0)
     for (int64_t choice = 0; choice < num_choices; ++choice)
       routed[choice] = layer.num_experts ? worker.routed[choice] : -1;
 }
 
-void logits(const Task& task, const Worker& worker) {
+void logits(const Task& task, Worker& worker) {
   const Model& model = task.model;
   const int64_t count = task.step.num_logits, hidden = model.hidden;
   // Alone, a thread normed all rows in its own buffer; here rows are picked, into the shared one.
@@ -227,7 +228,7 @@ void logits(const Task& task, const Worker& worker) {
     rms_norm(task.step.x + task.step.logit_rows[i] * hidden, model.final_norm, hidden, model.eps,
              task.normed + i * hidden);
   worker.wait();
-  project(worker, model.head, hidden, model.vocab, task.normed, count, store_in(task.step.logits, model.vocab));
+  project(worker.next(), model.head, hidden, model.vocab, task.normed, count, store_in(task.step.logits, model.vocab));
 }
 
 // Embeddings of this thread's rows, and their temperatures.
@@ -248,7 +249,7 @@ void begin(const Task& task, const Worker& worker) {
 
 // Buffers of one kind, reserved before they are taken.
 struct Sizes {
-  int64_t rows, choices, qkv, attended, hidden, shared_ffn = 0, ffn = 0, experts = 0, splits = 1, queries;
+  int64_t rows, choices, qkv, attended, hidden, shared_ffn = 0, ffn = 0, experts = 0, splits = 1, queries, products;
   bool has_prompts = false;
 
   Sizes(const Model& model, const Step& step)
@@ -268,6 +269,8 @@ struct Sizes {
       if (step.runs[i].rows == 1) splits = larger(splits, num_splits(step.runs[i].position + 1));
     }
     if (has_prompts) queries *= kQueryRows;
+    // Of a layer qkv, o, router, shared gate_up and down, two for each expert; and the logits.
+    products = model.num_layers * (5 + 2 * smaller(choices, experts)) + 1;
   }
 };
 
@@ -284,7 +287,8 @@ void CAMELID_NAME(advance)(const Model& model, const Step& step, int num_threads
   W common(W::size_of<float>(n.rows) + W::size_of<float>(n.rows * n.qkv) + W::size_of<float>(num_partials) + W::size_of<bf16>(n.rows * n.attended) +
            W::size_of<bf16>(n.rows * n.hidden) + W::size_of<bf16>(n.choices * n.hidden) +
            W::size_of<bf16>(n.rows * n.shared_ffn) + W::size_of<bf16>(n.choices * n.ffn) +
-           W::size_of<float>(n.rows * n.experts) + W::size_of<float>(n.choices) + W::size_of<int32_t>(n.choices));
+           W::size_of<float>(n.rows * n.experts) + W::size_of<float>(n.choices) + W::size_of<int32_t>(n.choices) +
+           W::size_of<int64_t>(n.products));
   Task task{model, step};
   task.temperatures = common.take<float>(n.rows), task.qkv = common.take<float>(n.rows * n.qkv), task.partials = common.take<float>(num_partials);
   task.attended = common.take<bf16>(n.rows * n.attended), task.normed = common.take<bf16>(n.rows * n.hidden);
@@ -292,13 +296,15 @@ void CAMELID_NAME(advance)(const Model& model, const Step& step, int num_threads
   task.activations = common.take<bf16>(n.choices * n.ffn);
   task.router_logits = common.take<float>(n.rows * n.experts);
   task.weights = common.take<float>(n.choices), task.routed = common.take<int32_t>(n.choices);
+  task.taken = common.take<int64_t>(n.products);
+  std::memset(task.taken, 0, n.products * sizeof(int64_t));
   task.most_splits = n.splits, task.has_prompts = n.has_prompts;
 
 #pragma omp parallel num_threads(num_threads)
   {
-    Worker worker{0, 1};
+    Worker worker{{0, 1, task.taken}};
 #if defined(_OPENMP)
-    worker.thread = omp_get_thread_num(), worker.threads = omp_get_num_threads();
+    worker.thread.index = omp_get_thread_num(), worker.thread.count = omp_get_num_threads();
 #endif
     worker.is_alone = n.rows < kFewRows;
     const int64_t few = worker.is_alone ? n.rows : 0, few_choices = few * model.top_k;
@@ -322,7 +328,7 @@ void CAMELID_NAME(advance)(const Model& model, const Step& step, int num_threads
     for (int64_t i = 0; i < model.num_layers; ++i) {
       const Layer& layer = model.layers[i];
       norm_rows(task, worker, layer.input_norm);
-      project(worker, layer.qkv, n.hidden, n.qkv, worker.normed, n.rows, store_in(task.qkv, n.qkv));
+      project(worker.next(), layer.qkv, n.hidden, n.qkv, worker.normed, n.rows, store_in(task.qkv, n.qkv));
       worker.wait();
       attention(task, worker, layer);
       worker.wait();
