@@ -23,6 +23,7 @@ __all__ = ["serve"]
 
 BITS: dict[str, Bits] = {"int8": 8, "int4": 4}
 GRACE_SECONDS = 60  # for answers that have begun
+SWITCH_SECONDS = 0.0002  # the engine's thread needs the interpreter between two steps, not after HTTP is done with it
 
 
 def serve(options: Serve) -> int:
@@ -90,5 +91,6 @@ def serve(options: Serve) -> int:
     if sys.platform == "linux":
         # The kernel holds the end of a response for a client that takes nothing, for as long as it is there.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * options.stall_seconds))
+    sys.setswitchinterval(SWITCH_SECONDS)
     server.run(sockets=[listener])
     return 0 if server.started else 1

@@ -1,8 +1,10 @@
-// bf16, a fast exponential, shares of work and buffers.
+// bf16, a fast exponential, shares of work, barriers and buffers.
 //
 // In an unnamed namespace, as all that is compiled once for each instruction set: the linker must not take another
 // path's copy. For the same reason hot loops call nothing of the standard library.
 #pragma once
+#include <sched.h>
+
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -97,6 +99,34 @@ struct Thread {
     for (int64_t begin; (begin = __atomic_fetch_add(taken, piece, __ATOMIC_RELAXED)) < size;)
       body({begin, smaller(begin + piece, size)});
   }
+};
+
+// Where threads wait for each other. OpenMP's own puts them to sleep at once as soon as a program has more of its threads
+// than processors, also if most of them do nothing: a server is such a program, and waking takes longer than a product.
+class Barrier {
+ public:
+  void wait(int count) {
+    constexpr int kSpins = 1 << 14;
+    const int turn = __atomic_load_n(&turn_, __ATOMIC_ACQUIRE);
+    if (__atomic_add_fetch(&arrived_, 1, __ATOMIC_ACQ_REL) == count) {
+      arrived_ = 0;
+      __atomic_store_n(&turn_, turn + 1, __ATOMIC_RELEASE);
+      return;
+    }
+    for (int spins = 0; __atomic_load_n(&turn_, __ATOMIC_ACQUIRE) == turn; ++spins)
+      if (spins < kSpins)
+        pause();
+      else
+        sched_yield(), spins = kSpins;
+  }
+
+ private:
+  static void pause() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+  }
+  int arrived_ = 0, turn_ = 0;
 };
 
 // Aligned buffers, taken one after another and freed together.

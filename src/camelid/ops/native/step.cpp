@@ -38,6 +38,7 @@ struct Task {
 // One thread: its place, its buffers, and where it works on its own and where on shared ones.
 struct Worker {
   Thread thread;
+  Barrier* barrier;
   Scratch scratch;
   bf16 *normed, *scaled, *attended;
   float* weights;
@@ -46,9 +47,7 @@ struct Worker {
 
   Share mine(int64_t size) const { return thread.share_of(size); }
   Share small(int64_t size) const { return is_alone ? Share{0, size} : mine(size); }  // of small things
-  void wait() const {
-#pragma omp barrier
-  }
+  void wait() const { barrier->wait(thread.count); }
   void wait_for_small() const {
     if (!is_alone) wait();
   }
@@ -300,9 +299,10 @@ void CAMELID_NAME(advance)(const Model& model, const Step& step, int num_threads
   std::memset(task.taken, 0, n.products * sizeof(int64_t));
   task.most_splits = n.splits, task.has_prompts = n.has_prompts;
 
+  Barrier barrier;
 #pragma omp parallel num_threads(num_threads)
   {
-    Worker worker{{0, 1, task.taken}};
+    Worker worker{{0, 1, task.taken}, &barrier};
 #if defined(_OPENMP)
     worker.thread.index = omp_get_thread_num(), worker.thread.count = omp_get_num_threads();
 #endif
