@@ -23,7 +23,7 @@ __all__ = ["serve"]
 
 BITS: dict[str, Bits] = {"int8": 8, "int4": 4}
 GRACE_SECONDS = 60  # for answers that have begun
-SWITCH_SECONDS = 0.0002  # the engine's thread needs the interpreter between two steps, not after HTTP is done with it
+SWITCH_SECONDS = 0.0002  # the engine gets the interpreter between two steps, not after HTTP is done with it
 
 
 def serve(options: Serve) -> int:
