@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest --quiet
 SHAPES := --jaxtyping-packages=camelid,shape_checks.check
 PATHS := src tests scripts benchmarks
 
-.PHONY: demo test check fmt bench
+.PHONY: demo test check fmt bench parity
 .DELETE_ON_ERROR:
 
 demo: .venv/stamp-run
@@ -34,6 +34,10 @@ fmt: .venv/stamp-dev
 
 bench: .venv/stamp-bench
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+parity: .venv/stamp-parity
+	@$(BIN)/python scripts/parity_table.py
+	@$(BIN)/python scripts/parity_llama_cpp.py
 
 .venv/stamp-python:
 	@echo "creating .venv with $(PYTHON)"

@@ -93,6 +93,12 @@ class ServerStream:
         with self._connection as connection:
             return sum(piece.count(b"data: {") for piece in iter(lambda: connection.recv(2**16), b""))
 
+    def close(self) -> None:
+        """Ends the server."""
+        self._server.terminate()
+        self._server.wait()
+        self._folder.cleanup()
+
 
 def _never() -> dict[int, float]:
     """Special tokens would end the server's answer, or come without text."""

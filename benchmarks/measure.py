@@ -38,8 +38,8 @@ def race(
 ) -> tuple[Side, Side]:
     """Runs peer, ours, peer, ours, …, one untimed round first.
 
-    Both arguments build what a round then calls. What is built may have a method `prepare`: it is called before every
-    round, untimed.
+    Both arguments build what a round then calls. What is built may have methods: `prepare` is called before every
+    round, untimed, and `close` after the last one.
     """
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
@@ -76,6 +76,7 @@ def _serve(build: Callable[[], Callable[[], Any]], pipe: Connection) -> None:
         began = time.perf_counter()
         result = run()
         pipe.send((time.perf_counter() - began, result))
+    getattr(run, "close", lambda: None)()
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
 
 

@@ -1,6 +1,6 @@
 """Measures our logits against llama.cpp's, through its own converter, and writes a table in docs/parity.md.
 
-pip install llama-cpp-python==0.3.36 gguf mistral-common     # compiles for a few minutes
+pip install -e '.[parity]'     # compiles for a few minutes
 python scripts/parity_llama_cpp.py
 
 The converter, which llama-cpp-python does not install, is taken from its source package. llama.cpp has chunks of
