@@ -22,6 +22,7 @@ from served import serving
 
 KEYS = ("one", "two")
 FORM = "multipart/form-data; boundary=a"
+CLIENTS: list[OpenAI] = []  # closed with the server: a forgotten socket warns in some later test
 LIMITS = Limits(api_keys=KEYS, max_upload_bytes=50_000, max_stored_bytes=120_000, max_body_bytes=20_000)
 
 
@@ -47,10 +48,13 @@ def mp4() -> bytes:
 def address() -> Iterator[str]:
     with serving(limits=LIMITS) as address:
         yield address
+        for one in CLIENTS:
+            one.close()
 
 
 def client(address: str, key: str = "one") -> OpenAI:
-    return OpenAI(base_url=f"{address}/v1", api_key=key, max_retries=0)
+    CLIENTS.append(OpenAI(base_url=f"{address}/v1", api_key=key, max_retries=0))
+    return CLIENTS[-1]
 
 
 def asking(part: dict[str, Any]) -> Any:

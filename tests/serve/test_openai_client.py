@@ -36,8 +36,8 @@ WEATHER: Any = {
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[OpenAI]:
-    with serving() as address:
-        yield OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+    with serving() as address, OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+        yield client
 
 
 def test_models(client: OpenAI) -> None:
@@ -170,8 +170,7 @@ def test_tools(is_streamed: bool) -> None:
     """Calls come back as OpenAI has them, and go in again with their answers."""
     said = 'Wait.{"name": "get_weather", "parameters": {"city": "Özd"}}'
     one = ScriptedEngine(said.replace("Ö", "\\u00d6"))
-    with serving(scripted(one)) as address:
-        client = OpenAI(base_url=f"{address}/v1", api_key="none")
+    with serving(scripted(one)) as address, OpenAI(base_url=f"{address}/v1", api_key="none") as client:
         fields: Any = {"model": "tiny", "messages": QUESTION, "tools": [WEATHER]}
         if is_streamed:
             with client.chat.completions.stream(**fields) as stream:

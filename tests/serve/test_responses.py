@@ -29,8 +29,8 @@ TOOL: Any = {
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[OpenAI]:
-    with serving() as address:
-        yield OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+    with serving() as address, OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+        yield client
 
 
 def test_it_says_what_chat_says(client: OpenAI) -> None:
@@ -81,8 +81,10 @@ def test_the_stream_is_the_answer(client: OpenAI) -> None:
 
 def test_items_are_the_conversation_that_they_mean() -> None:
     one = ScriptedEngine("fine")
-    with serving(scripted(one)) as address:
-        client = OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+    with (
+        serving(scripted(one)) as address,
+        OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
+    ):
         first = client.responses.create(model="tiny", input="Hello")
         items: Any = [
             {"role": "user", "content": "Hello"},
@@ -121,8 +123,10 @@ def test_items_are_the_conversation_that_they_mean() -> None:
 @pytest.mark.parametrize("is_streamed", [False, True])
 def test_calls(is_streamed: bool, text: str) -> None:
     said = text + '{"name": "get_weather", "parameters": {"city": "Rome"}}'
-    with serving(scripted(ScriptedEngine(said))) as address:
-        client = OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+    with (
+        serving(scripted(ScriptedEngine(said))) as address,
+        OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
+    ):
         fields: Any = {"model": "tiny", "input": "Weather in Rome?", "tools": [TOOL]}
         if is_streamed:
             with client.responses.stream(**fields) as stream:

@@ -59,8 +59,8 @@ def client() -> Iterator[OpenAI]:
         one = engine(pages=64, stop_ids=stopping_format().tokenizer.stop_ids)
         return ServedModel("tiny", "d1935", "bf16", VOCAB_SIZE, stopping_format(), AsyncEngine(one))
 
-    with serving(make) as address:
-        yield OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+    with serving(make) as address, OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+        yield client
 
 
 @STREAMED
