@@ -1,8 +1,8 @@
 """One decoder layer of Scout's real shape, one token: against transformers in bf16, and against memory itself.
 
 A token meets 629 MB of a layer's 4.4 GB. transformers reads all experts; ours reads the shared and the chosen one,
-packed, in one native call; in int8 and int4 it reads 334 and 177 MB. Tokens differ from round to round, so that the
-chosen experts do, and no cache holds them.
+packed, in one native call; in int8 and int4 it reads 334 and 177 MB. Eight tokens take turns, so that experts
+do, and no cache holds them.
 
 `python bench_real_layer.py memory` runs the second race alone: a processor that emulates bf16 is slow at the first.
 """
@@ -98,7 +98,6 @@ def our_steps(bits: Bits | None = None) -> Callable[[], float]:
     table = PageTable(kv)
     for page in range(16):
         table.append("chunked", page)
-
     tokens = [token(index) for index in range(STEPS)]
 
     def steps() -> float:
