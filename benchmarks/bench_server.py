@@ -22,7 +22,7 @@ from measure import compare, race
 from our_engine import make_engine, new_request, random_prompt, vocabulary
 from peer import build_ours
 
-NAME, PROMPT, TOKENS, ROUNDS, VOCAB = "mini-scout", 32, 256, 9, 8192
+NAME, PROMPT, TOKENS, ROUNDS, VOCAB = "mini-scout", 32, 256, 25, 8192
 REQUIRED, AIM = 1 / 1.10, 1 / 1.03
 
 

@@ -55,6 +55,7 @@ class TokenEvent:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     error: str | None = None
+    is_followed: bool = False  # in a stream: its next event has come as well
 
 
 @dataclass(frozen=True)

@@ -73,26 +73,35 @@ async def _whole(answer: Answer, deltas: AsyncGenerator[Delta]) -> dict[str, Any
 
 
 async def _events(answer: Answer, first: Delta, rest: AsyncGenerator[Delta]) -> AsyncGenerator[str]:
-    """What goes wrong in the middle is an event too."""
+    """Those that come together go out together. What goes wrong in the middle is an event too."""
+    is_followed = first.event.is_followed
 
     async def all_deltas() -> AsyncGenerator[Delta]:
+        nonlocal is_followed
         yield first
         async for delta in rest:
+            is_followed = delta.event.is_followed
             yield delta
 
+    text = ""
     async with aclosing(rest):
         try:
             async for chunk in answer.chunks(all_deltas()):
                 name = f"event: {chunk['type']}\n" if answer.is_typed else ""
-                yield f"{name}data: {ENCODE(chunk)}\n\n"
+                text += f"{name}data: {ENCODE(chunk)}\n\n"
+                if not is_followed:
+                    yield text
+                    text = ""
         except ApiError as error:
             if answer.is_typed:
                 data = {"type": "error", "code": error.code, "message": error.message, "param": error.param}
-                yield f"event: error\ndata: {json.dumps(data)}\n\n"
+                text += f"event: error\ndata: {json.dumps(data)}\n\n"
             else:
-                yield f"data: {bytes(error_response(error).body).decode()}\n\n"
+                text += f"data: {bytes(error_response(error).body).decode()}\n\n"
         if not answer.is_typed:
-            yield "data: [DONE]\n\n"
+            text += "data: [DONE]\n\n"
+        if text:
+            yield text
 
 
 async def _unless_hung_up(http: Request, working: Coroutine[Any, Any, T]) -> T | None:

@@ -7,13 +7,9 @@ import os
 from functools import cache
 from pathlib import Path
 
-import torch  # also loads the OpenMP that the library then shares: one pool of threads, not two
-from torch import Tensor
-
 __all__ = [
     "SWITCH",
     "best_path",
-    "empty_in_huge_pages",
     "missing_because",
     "native_library",
     "native_paths",
@@ -29,7 +25,7 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
         return None, f"{SWITCH}=0"
     if not LIBRARY_PATH.is_file():
         return None, "not compiled: the install found no working C++ compiler"
-    try:
+    try:  # torch, which this package imports, has loaded the OpenMP that both then share: one pool of threads, not two
         library = ctypes.CDLL(str(LIBRARY_PATH))
     except OSError as error:
         return None, str(error)
@@ -62,11 +58,3 @@ def best_path(instructions: str | None = None) -> int:
     """The number of these instructions, the best by default."""
     paths = native_paths()
     return paths[instructions] if instructions else next(iter(paths.values()))
-
-
-def empty_in_huge_pages(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Memory whose addresses are looked up a thousand times less often, if the system has such."""
-    made = torch.empty(shape, dtype=dtype)
-    if library := native_library():
-        library.camelid_advise(ctypes.c_void_p(made.data_ptr()), ctypes.c_int64(made.nbytes))
-    return made

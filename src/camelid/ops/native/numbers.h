@@ -93,7 +93,7 @@ struct Thread {
   // body(share) for what is this thread's of `size` items of so many bytes.
   template <class Body>
   void for_each_share(int64_t size, int64_t item_bytes, const Body& body) const {
-    constexpr int64_t kPieceBytes = 1 << 20, kFewPieces = 8;
+    constexpr int64_t kPieceBytes = 1 << 18, kFewPieces = 8;
     const int64_t piece = larger(kPieceBytes / item_bytes, 1);
     if (!taken || size < kFewPieces * count * piece) return body(share_of(size));
     for (int64_t begin; (begin = __atomic_fetch_add(taken, piece, __ATOMIC_RELAXED)) < size;)

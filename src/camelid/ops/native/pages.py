@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float32, Int, Shaped
 from torch import Tensor
 
-from camelid.ops.native.library import empty_in_huge_pages
+from camelid.ops.native.memory import empty_in_huge_pages
 from camelid.ops.native.panels import LANES
 
 __all__ = ["PAGE_SIZE", "LayerPages", "bytes_per_position"]

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import BFloat16, Shaped, UInt8
 from torch import Tensor
 
-from camelid.ops.native.library import best_path, empty_in_huge_pages, native_library
+from camelid.ops.native.library import best_path, native_library
+from camelid.ops.native.memory import empty_in_huge_pages
 from camelid.ops.quantization import GROUP_SIZE, Bits, QuantizedMatrix
 
 __all__ = [

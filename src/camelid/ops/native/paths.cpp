@@ -2,10 +2,6 @@
 
 #include "kernels.h"
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #define DECLARE(path)                                                                                       \
   void advance_##path(const Model&, const Step&, int);                                                      \
   void linear_##path(const Matrix&, const bf16*, bf16*, int64_t, int64_t, int64_t, int);                      \
@@ -56,16 +52,6 @@ extern "C" {
 const char* camelid_path(int path) {
   if (path >= kNumPaths) return nullptr;
   return runs_here(path) ? kPaths[path].name : "";
-}
-
-// Asks for huge pages under fresh memory: to walk through gigabytes in small ones costs up to a tenth of the rate.
-void camelid_advise(void* memory, int64_t bytes) {
-#if defined(__linux__)
-  constexpr uintptr_t kHuge = 2 << 20;
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(memory) + kHuge - 1) / kHuge * kHuge;
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(memory) + bytes) / kHuge * kHuge;
-  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#endif
 }
 
 void camelid_advance(int path, const Model* model, const Step* step, int num_threads) {

@@ -159,7 +159,7 @@ class Quantized {
   template <int R, int S>
   inline __attribute__((always_inline)) void multiply_sides(int64_t first, const char* panel, int side, float* sums,
                                                             int64_t sum_stride) const {
-    constexpr int64_t kAhead = 768, kBlockLines = kBlockBytes / 64;
+    constexpr int64_t kAhead = 1152, kBlockLines = kBlockBytes / 64;
     const __m256i ones = _mm256_set1_epi16(1), low = _mm256_set1_epi8(15), sign = _mm256_set1_epi8(-128);
     __m256 sum[R][S];
     for (int r = 0; r < R; ++r)
