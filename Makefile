@@ -14,13 +14,10 @@ PATHS := src tests scripts benchmarks
 demo: .venv/stamp-run
 	@$(BIN)/camelid demo
 
-# Compiled kernels go first and without the shape checks: torch.compile cannot trace through them.
-# pytest ends with 5 when nothing carries the mark. Then one worker for each core, with one thread; and what workers
-# cannot share.
+# One worker for each core, with one thread; and what workers cannot share.
 test: .venv/stamp-test .venv/stamp-torchvision .venv/stamp-browser
-	@$(PYTEST) -m compile || [ $$? -eq 5 ]
-	@OMP_NUM_THREADS=1 $(PYTEST) $(SHAPES) -n auto --dist loadfile -m "not compile and not alone"
-	@OMP_NUM_THREADS=1 $(PYTEST) $(SHAPES) -m alone tests/serve
+	@OMP_NUM_THREADS=1 $(PYTEST) $(SHAPES) -n auto --dist loadfile -m "not alone"
+	@OMP_NUM_THREADS=1 $(PYTEST) $(SHAPES) -m alone tests/serve/test_schema_attacks.py
 
 check: .venv/stamp-dev
 	@$(BIN)/ruff format --check --quiet $(PATHS)

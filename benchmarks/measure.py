@@ -22,7 +22,7 @@ import torch
 __all__ = ["Side", "compare", "machine", "race"]
 
 RESULTS_DIR = Path(__file__).parent / "results"
-PAUSE = 0.05  # s; the other side's OpenMP threads spin for some milliseconds after their work, on our processor
+PAUSE = 0.05  # s; OpenMP's threads spin for some milliseconds after their work, on the other side's processor
 
 
 @dataclass(frozen=True)

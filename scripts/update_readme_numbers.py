@@ -118,18 +118,22 @@ def engine_table() -> str:
 def floors_table() -> str:
     """Races against the machine itself, and what was timed without a race."""
     inspect, streaming = read_result("inspect"), read_result("streaming")
-    seconds = streaming["seconds_per_token"]
+    seconds, taught = streaming["seconds_per_token"], read_result("distill-step")
     lines = [
         races_table("what (beside what) | the machine", FLOORS),
         "",
         f"`camelid inspect` of Scout's 48 layers, {inspect['gigabytes']:.0f} GB of shards: "
-        f"{statistics.median(inspect['seconds']):.2f} s, Python's start included.",
+        f"{statistics.median(inspect['seconds']):.2f} s, `camelid --help`: "
+        f"{statistics.median(read_result('help')['seconds']):.2f} s, Python's start included.",
         "",
         f"{streaming['gigabytes_on_disk']:.1f} GB of weights with their experts on disk, in a process that may hold "
         f"{streaming['private_memory_allowed_gb']:g} GB of its own: {statistics.median(seconds):.2f} s per token, "
         f"estimated before the start {streaming['estimated_seconds_per_token']:.2f}. Of the experts met in "
         f"{len(seconds)} tokens {streaming['experts_read']} were read, "
         f"{streaming['experts_found_in_memory']} found in memory.",
+        "",
+        f"A student's training step with a teacher's cached targets takes {1 / taught['ratio']:.2f} times as long as "
+        f"without (nano Scout), and the targets take {taught['bytes_per_token']:.0f} bytes a token on disk.",
     ]
     return "\n".join(lines)
 

@@ -196,3 +196,11 @@ def test_the_readme_maps_every_source_file() -> None:
     files = {path.relative_to(PACKAGE).as_posix() for path in SOURCES if path.name != "__init__.py"}
     assert files - listed == set(), "not on the map"
     assert listed - files == set(), "on the map only"
+
+
+@pytest.mark.parametrize(
+    "page", sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []

@@ -72,7 +72,7 @@ def test_greedy_is_the_argmax_loop(kind: TinyKind, messages: list[Message]) -> N
     assert (completion.usage.prompt_tokens, completion.usage.completion_tokens) == (len(prompt), 40)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_stream_joins_to_the_whole_answer(generator: Generator, seed: int) -> None:
     sampling = SamplingParams(max_tokens=60, temperature=1.0, seed=seed)
     pieces = list(endless(generator).stream(QUESTION, sampling))

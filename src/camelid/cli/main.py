@@ -2,57 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-import tyro
-
-from camelid.cli.claim import Claim
-from camelid.cli.commands import (
-    Chat,
-    Convert,
-    Data,
-    Demo,
-    Distill,
-    Eval,
-    Experts,
-    Export,
-    Generate,
-    Inspect,
-    Pretrain,
-    Quantize,
-    Serve,
-    Sft,
-)
-from camelid.cli.herd import Herd
-from camelid.cli.long_context import LongContext
-from camelid.cli.post_training_commands import Dpo, Rl
+from camelid.cli.command_list import COMMANDS, command_class, overview
 
 __all__ = ["main", "parse"]
-
-Command = (
-    Pretrain
-    | Distill
-    | Herd
-    | LongContext
-    | Sft
-    | Rl
-    | Dpo
-    | Generate
-    | Chat
-    | Serve
-    | Demo
-    | Data
-    | Eval
-    | Claim
-    | Experts
-    | Inspect
-    | Convert
-    | Quantize
-    | Export
-)
-DESCRIPTION = "The whole Llama 4 system: train it, talk to it, judge it. New here? `camelid demo`."
 
 USER_ERROR, INTERRUPTED, PIPE_BROKEN = 2, 130, 141  # exit codes, as shells have them
 
@@ -60,15 +18,22 @@ USER_ERROR, INTERRUPTED, PIPE_BROKEN = 2, 130, 141  # exit codes, as shells have
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code: what a person caused is one red line and 2, Ctrl-C is 130."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    if words[0] not in COMMANDS:
+        alike = difflib.get_close_matches(words[0], COMMANDS, n=1)
+        return _say(
+            f"no command {words[0]!r}; {f'{alike[0]!r}?' if alike else '`camelid --help` lists them'}"
+        )
     try:
         if words[:1] == ["pretrain"] and words[1:2] and not words[1].startswith("-"):
             return _pretrain_by_recipe(words[1], words[2:])
         if words[:1] == ["distill"] and words[1:2] and not words[1].startswith("-"):
             return _distill_by_recipe(words[1], words[2:])
-        command = parse(words or ["--help"])
-        if isinstance(command, Generate):
-            return command.run(words)
-        return command.run()
+        command = parse(words)
+        exit_code: int = command.run(words) if words[0] == "generate" else command.run()
+        return exit_code
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return INTERRUPTED
@@ -82,10 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(error)
 
 
-def parse(words: Sequence[str]) -> Command:
-    """The command that the words mean; a mistake among them ends the program with an explanation."""
-    command: Command = tyro.cli(Command, prog="camelid", description=DESCRIPTION, args=words)
-    return command
+def parse(words: Sequence[str]) -> Any:
+    """The command that the words mean, the first of them its name; a mistake ends the program with an explanation."""
+    import tyro
+
+    return tyro.cli(command_class(words[0]), prog=f"camelid {words[0]}", args=words[1:])
 
 
 def _pretrain_by_recipe(recipe: str, words: Sequence[str]) -> int:
@@ -106,7 +72,7 @@ def _is_on_purpose(error: Exception) -> bool:
     return errors is not None and isinstance(error, errors.CamelidError)
 
 
-def _say(error: Exception) -> int:
+def _say(error: object) -> int:
     from rich.console import Console
     from rich.text import Text
 
