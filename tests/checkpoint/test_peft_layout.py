@@ -12,7 +12,7 @@ from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import Llama4ForCausalLM, Llama4ForConditionalGeneration
 
-from camelid.checkpoint import save_model
+from camelid.checkpoint import load_model, open_model, save_model
 from camelid.checkpoint.peft_layout import is_adapter_dir, load_adapter, save_adapter
 from camelid.core.errors import CheckpointError
 from camelid.model import Llama4, LoraConfig, add_lora, lora_state, merged_state_dict
@@ -90,6 +90,26 @@ def test_bits_survive_the_disk(tmp_path: Path) -> None:
     expected = lora_state(ours)
     assert lora_state(back).keys() == expected.keys()
     assert all(torch.equal(value, expected[name]) for name, value in lora_state(back).items())
+
+
+@torch.no_grad()
+def test_an_adapters_folder_is_read_like_a_models(kind: TinyKind, tmp_path: Path) -> None:
+    """The base is named from the adapter's own folder; every expert alone is what the whole stack has."""
+    save_model(tiny_model(kind, vision=True), tmp_path / "base", torch.float32, NUM_SPECIAL_TOKENS)
+    ours = adapted(tiny_model(kind, vision=True))
+    save_adapter(ours, CONFIG, tmp_path / "adapter", base="../base")
+    expected = merged_state_dict(ours)
+    read = load_model(tmp_path / "adapter").state_dict()
+    assert read.keys() == expected.keys()
+    assert all(torch.equal(value, read[name]) for name, value in expected.items())
+    for name, tensor in open_model(tmp_path / "adapter").tensors.items():
+        rows = torch.stack([tensor.read(row) for row in range(tensor.shape[0])])
+        torch.testing.assert_close(rows, expected[name], atol=1e-6, rtol=0)
+
+    config = json.loads((tmp_path / "adapter" / CONFIG_FILE).read_text())
+    (tmp_path / "adapter" / CONFIG_FILE).write_text(json.dumps(config | {"base_model_name_or_path": "gone"}))
+    with pytest.raises(CheckpointError, match="belongs to gone, which is not there"):
+        open_model(tmp_path / "adapter")
 
 
 def test_what_cannot_be_loaded_is_named(tmp_path: Path) -> None:

@@ -67,3 +67,13 @@ def test_where_nothing_can_be_loaded_it_says_what_to_do(
     monkeypatch.setattr(locate, "SHIPPED_MODEL", tmp_path / "none")
     with pytest.raises(CheckpointError, match="camelid demo"):
         choose_model(None, tmp_path)
+
+
+def test_a_model_that_ships_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless something of that name lies here."""
+    monkeypatch.chdir(tmp_path)
+    assert choose_model("nano-scout") == locate.SHIPPED_MODEL
+    here = make_model(tmp_path / "nano-scout")
+    assert choose_model("nano-scout").resolve() == here
+    with pytest.raises(CheckpointError, match="no-such-model"):
+        choose_model("no-such-model")

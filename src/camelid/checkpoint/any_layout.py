@@ -1,4 +1,4 @@
-"""A model's folder, whichever layout it has, or its GGUF file."""
+"""A model's folder, whichever layout it has, an adapter's, or a GGUF file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 
 from camelid.checkpoint.hf_layout import is_hf_dir, open_hf, verify_digests, write_hf
 from camelid.checkpoint.meta_layout import is_meta_dir, open_meta
+from camelid.checkpoint.peft_layout import base_of, is_adapter_dir, merge_adapter
 from camelid.checkpoint.stored_model import StoredModel, stored
 from camelid.core.errors import CheckpointError
 from camelid.core.files import write_bytes_atomically
@@ -43,14 +44,16 @@ def gguf_layout() -> Any:
 
 
 def is_model_dir(directory: Path) -> bool:
-    """Whether the folder holds a model that we can read."""
-    return is_hf_dir(directory) or is_meta_dir(directory)
+    """Whether the folder holds a model that we can read, or an adapter."""
+    return is_hf_dir(directory) or is_meta_dir(directory) or is_adapter_dir(directory)
 
 
 def open_model(path: Path) -> StoredModel:
     """Reads headers only. CheckpointError says which file and which tensor is not what it should be."""
     if is_gguf(path):
         model: StoredModel = gguf_layout().open_gguf(path)
+    elif is_adapter_dir(path):
+        model = merge_adapter(open_model(base_of(path)), path)
     else:
         model = open_meta(path) if is_meta_dir(path) else open_hf(path)
     return model.checked()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from camelid.checkpoint.any_layout import gguf_layout, is_gguf
+from camelid.checkpoint.peft_layout import base_of, is_adapter_dir
 from camelid.inputs import TEXT_FILES, AnyChatFormat, ChatFormat, TemplateFormat, Tokenizer, read_text_files
 from camelid.model import Llama4Config
 
@@ -15,7 +16,7 @@ LLAMA4_TOKENIZER = "tokenizer.model"
 
 def load_chat_format(path: Path, config: Llama4Config) -> AnyChatFormat:
     """Llama 4's own format; for dense ancestors the tokenizer.json and chat template that came with them."""
-    vocab_size = config.text.vocab_size
+    path, vocab_size = _home(path), config.text.vocab_size
     if _has_template(path, config):
         return TemplateFormat.from_files(_text_files(path), vocab_size, str(path))
     tokenizer = Tokenizer.from_file(path / LLAMA4_TOKENIZER, vocab_size=vocab_size)
@@ -24,9 +25,17 @@ def load_chat_format(path: Path, config: Llama4Config) -> AnyChatFormat:
 
 def chat_files(path: Path, config: Llama4Config) -> dict[str, str | bytes]:
     """What must stand beside other weights of this model, so that `load_chat_format` works there."""
+    path = _home(path)
     if _has_template(path, config):
         return dict(_text_files(path))
     return {LLAMA4_TOKENIZER: (path / LLAMA4_TOKENIZER).read_bytes()}
+
+
+def _home(path: Path) -> Path:
+    """An adapter that came without a tokenizer has its base's."""
+    if is_adapter_dir(path) and not (path / LLAMA4_TOKENIZER).is_file():
+        return base_of(path)
+    return path
 
 
 def _has_template(path: Path, config: Llama4Config) -> bool:

@@ -8,21 +8,25 @@ parameters of one module, the one named first lies deeper, behind `base_layer`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
+from camelid.checkpoint.lazy_tensor import LazyTensor
+from camelid.checkpoint.stored_model import StoredModel
 from camelid.core.errors import CheckpointError, ConfigError
 from camelid.core.files import write_bytes_atomically, write_text_atomically
 from camelid.model import Llama4, LoraConfig, add_lora
 from camelid.model.lora import LINEAR_TARGETS, LoraExperts, LoraLinear
 
-__all__ = ["is_adapter_dir", "load_adapter", "save_adapter"]
+__all__ = ["base_of", "is_adapter_dir", "load_adapter", "merge_adapter", "save_adapter"]
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -69,8 +73,46 @@ def is_adapter_dir(directory: Path) -> bool:
     return (directory / CONFIG).is_file() and (directory / WEIGHTS).is_file()
 
 
+def base_of(directory: Path) -> Path:
+    """The model that an adapter belongs to, as its config has it: a path, or one from the adapter's own folder."""
+    try:
+        named = json.loads((directory / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{directory / CONFIG}: {type(error).__name__}: {error}") from error
+    for path in (directory / named, Path(named)):
+        if path.exists() and not is_adapter_dir(path):
+            return path
+    raise CheckpointError(
+        f"{directory} belongs to {named}, which is not there; `base_model_name_or_path` names it"
+    )
+
+
+def merge_adapter(base: StoredModel, directory: Path) -> StoredModel:
+    """The base with an adapter in it, added in fp32 while tensors are read."""
+    with torch.device("meta"):
+        model = Llama4(base.config)
+    load_adapter(model, directory)
+    tensors = dict(base.tensors)
+    for path, module in _adapted_modules(model).items():
+        for name in module.adapted():
+            tensors[f"{path}.{name}"] = _changed(tensors[f"{path}.{name}"], partial(module.change, name))
+    return replace(base, tensors=tensors, origin=f"{directory} on {base.origin}")
+
+
+def _changed(tensor: LazyTensor, change: Callable[[int | None], Tensor]) -> LazyTensor:
+    return LazyTensor(
+        tensor.shape, torch.float32, lambda row: tensor.read(row).float() + change(row), tensor.source
+    )
+
+
+def _adapted_modules(model: Llama4) -> dict[str, LoraLinear | LoraExperts]:
+    return {
+        path: module for path, module in model.named_modules() if isinstance(module, LoraLinear | LoraExperts)
+    }
+
+
 def load_adapter(model: Llama4, directory: Path) -> LoraConfig:
-    """Puts a PEFT adapter on a plain model, in place.
+    """Puts a PEFT adapter on a plain model, in place. Of a model on the meta device the adapters alone get memory.
 
     CheckpointError names what the adapter has that we do not (DoRA, ranks that differ, adapted embeddings), and
     any tensor that is missing, left over or of another shape.
@@ -88,6 +130,10 @@ def load_adapter(model: Llama4, directory: Path) -> LoraConfig:
     )
     add_lora(model, config)
     with torch.no_grad():
+        for module in _adapted_modules(model).values():
+            for name, parameter in list(module.named_parameters(recurse=False)):
+                if "lora_" in name and parameter.is_meta:
+                    setattr(module, name, nn.Parameter(torch.empty(parameter.shape)))
         for name, value, shape in _peft_tensors(model):
             if name not in tensors:
                 raise CheckpointError(f"{path}: {name} is missing")

@@ -13,18 +13,22 @@ from camelid.infer.generator import Generator
 __all__ = ["RUN_ROOT", "SHIPPED_MODEL", "choose_model", "load"]
 
 RUN_ROOT = Path("runs")
-SHIPPED_MODEL = Path(str(files("camelid") / "weights" / "nano-scout"))
+SHIPPED_MODELS = Path(str(files("camelid") / "weights"))
+SHIPPED_MODEL = SHIPPED_MODELS / "nano-scout"
 
 
 def choose_model(named: str | Path | None, run_root: Path = RUN_ROOT) -> Path:
-    """Where to load weights from: a GGUF file, or the folder of a run, a checkpoint or a model.
+    """Where to load weights from: a GGUF file, or the folder of a run, a checkpoint, a model or an adapter.
 
-    A model's folder is Llama 4 in Hugging Face's layout or in Meta's, or a dense ancestor as `LlamaForCausalLM`.
+    A model's folder is Llama 4 in Hugging Face's layout or in Meta's, or a dense ancestor as `LlamaForCausalLM`; an
+    adapter's is PEFT's, and names its base. The name alone is enough of a model that ships, such as nano-scout-chatty.
     Without a name it is the newest finished checkpoint below `run_root`, else the shipped weights. Raises
     CheckpointError where there is nothing to load.
     """
     if named is not None:
         path = Path(named)
+        if not path.exists() and is_model_dir(SHIPPED_MODELS / path.name) and path.name == str(named):
+            return SHIPPED_MODELS / path
         found = path if is_model_dir(path) or is_gguf(path) else RunDir(path).latest_checkpoint()
         if found is None:
             raise CheckpointError(

@@ -74,9 +74,14 @@ class LoraLinear(nn.Linear):
         low: Tensor = F.linear(F.linear(x, self.lora_a), self.lora_b * self.scale)
         return super().forward(x) + low
 
-    def merged(self) -> dict[str, Tensor]:
-        """The weight with the adapter in it."""
-        return {"weight": (self.weight + self.scale * self.lora_b @ self.lora_a).detach()}
+    @torch.no_grad()
+    def change(self, name: str, row: int | None = None) -> Tensor:
+        """What the adapter adds to the weight, or to one row of it."""
+        return self.scale * (self.lora_b if row is None else self.lora_b[row]) @ self.lora_a
+
+    def adapted(self) -> tuple[str, ...]:
+        """Names of the adapted parameters."""
+        return ("weight",)
 
 
 class LoraExperts(Experts):
@@ -115,12 +120,15 @@ class LoraExperts(Experts):
         for name in ("gate_up", "down"):
             yield f"{name}_proj", getattr(self, f"{name}_lora_a"), getattr(self, f"{name}_lora_b")
 
-    def merged(self) -> dict[str, Tensor]:
-        """Both stacks of matrices with the adapters in them."""
-        return {
-            name: torch.baddbmm(getattr(self, name), a, b, alpha=self.scale).detach()
-            for name, a, b in self.factors()
-        }
+    @torch.no_grad()
+    def change(self, name: str, row: int | None = None) -> Tensor:
+        """What the adapters add to a stack of matrices, or to one expert's."""
+        a, b = next((a, b) for adapted, a, b in self.factors() if adapted == name)
+        return self.scale * (a @ b if row is None else a[row] @ b[row])
+
+    def adapted(self) -> tuple[str, ...]:
+        """Names of the adapted parameters."""
+        return tuple(name for name, _, _ in self.factors())
 
 
 def _padded(a: Float[Tensor, "experts in rank"], b: Float[Tensor, "experts rank out"]) -> LowRank:
@@ -158,5 +166,6 @@ def merged_state_dict(model: Llama4) -> Mapping[str, Tensor]:
     merged = {name: value for name, value in state.items() if name not in adapted}
     for prefix, module in model.named_modules():
         if isinstance(module, (LoraLinear, LoraExperts)):
-            merged |= {f"{prefix}.{name}": value for name, value in module.merged().items()}
+            for name in module.adapted():
+                merged[f"{prefix}.{name}"] = getattr(module, name).detach() + module.change(name)
     return merged

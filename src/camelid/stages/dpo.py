@@ -155,6 +155,8 @@ def dpo(
         observers=observers,
         take_step=take_step,
     )
+    if config.lora is not None:
+        start.save_adapter(config.lora, run.adapter_dir, config.base)
     if run.status()["status"] == "finished":
         if config.num_held_out:
             run.note(after=manners(start, config.num_held_out, config.max_answer_tokens).to_dict())

@@ -144,6 +144,8 @@ def rl(
         observers=observers,
         take_step=take_step,
     )
+    if config.lora is not None:
+        start.save_adapter(config.lora, run.adapter_dir, config.base)
     if run.status()["status"] == "finished":
         if config.num_held_out:
             run.note(after=pass_at_1(start.model, start.chat_format, tasks, config))

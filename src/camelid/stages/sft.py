@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from camelid.checkpoint.peft_layout import save_adapter
 from camelid.core import Batch, Config
 from camelid.core.errors import ConfigError
 from camelid.core.run_dir import RunDir
@@ -98,5 +97,5 @@ def sft(
 
     train(start.model, open_loader, config.train, run, model_files=start.files, observers=observers)
     if config.lora is not None:
-        save_adapter(start.model, config.lora, run.adapter_dir, base=config.base)
+        start.save_adapter(config.lora, run.adapter_dir, config.base)
     return run

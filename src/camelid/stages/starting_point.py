@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 
 from camelid.checkpoint import load_model, model_files
+from camelid.checkpoint.peft_layout import save_adapter
 from camelid.core.digest import sha256_of_file
 from camelid.core.errors import ConfigError
+from camelid.core.files import write_bytes_atomically
 from camelid.core.run_dir import RunDir
 from camelid.inputs import ChatFormat, Tokenizer
 from camelid.model import Llama4, LoraConfig, add_lora
@@ -27,6 +29,13 @@ class StartingPoint:
     model: Llama4
     chat_format: ChatFormat
     files: dict[str, str | bytes]
+
+    def save_adapter(self, lora: LoraConfig, directory: Path, base: str) -> None:
+        """The adapters alone, in PEFT's form, with the tokenizer: a folder that is read like a model's."""
+        save_adapter(self.model, lora, directory, base)
+        tokenizer = self.files[TOKENIZER]
+        assert isinstance(tokenizer, bytes)
+        write_bytes_atomically(directory / TOKENIZER, tokenizer)
 
 
 def start_from(base: Path, lora: LoraConfig | None, seed: int) -> StartingPoint:
