@@ -71,8 +71,7 @@ def test_files_that_were_changed_are_refused(tmp_path: Path) -> None:
 
 def test_a_failed_claim_is_shown_as_failed_and_what_came_before_is_kept(tmp_path: Path) -> None:
     failed = toy_claim(BAD, measured=[])
-    committed = tmp_path / "results"
-    committed.mkdir()
+    committed = tmp_path / "results"  # made where there is none
     record(failed, run_claim(failed, root=tmp_path), committed)
     page = claims_page({"toy": failed}, committed)
     assert "| By 1, in every seed. | at least 0.50 apart | **failed** |" in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def _section(claim: Claim[Any], result: ClaimResult | None, figures: str) -> str
 
 def _numbers(result: ClaimResult) -> Iterable[str]:
     """A table of all single numbers, arm by arm, with a value for each seed."""
-    names = list(dict.fromkeys(name for m in result.measurements for name in m.numbers))
+    names = sorted({name for m in result.measurements for name in m.numbers}, key=_by_number)
     yield f"| arm | {' | '.join(names)} |"
     yield "|---|" + "---|" * len(names)
     for arm in result.evidence.arms:
@@ -83,3 +84,8 @@ def _numbers(result: ClaimResult) -> Iterable[str]:
         cells = (" / ".join(f"{m.numbers[name]:.4g}" for m in runs if name in m.numbers) for name in names)
         yield f"| {arm} | {' | '.join(cells)} |"
     yield ""
+
+
+def _by_number(name: str) -> list[str]:
+    """An order in which 1,024 comes after 128."""
+    return [part.zfill(20) if part.isdigit() else part for part in re.split(r"(\d+)", name.replace(",", ""))]

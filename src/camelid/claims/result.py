@@ -134,6 +134,7 @@ def record(claim: Claim[Any], result: ClaimResult, folder: Path | None = None) -
     if result.form != "full":
         raise ConfigError(f"{claim.name}: only the full form is evidence, this is {result.form}")
     folder = folder or committed_dir()
+    folder.mkdir(exist_ok=True)
     before = load_committed(claim, folder)
     if before is not None and before.measurements != result.measurements:
         earlier = (*before.earlier, Earlier(before.date, before.rule, before.verdict))
