@@ -42,7 +42,7 @@ def nano_dpo_instruct() -> DpoConfig:
     return DpoConfig(
         str(SHIPPED_MODEL),
         variant="instruct",
-        train=_preference_steps(150),
+        train=_preference_steps(150, lr=3e-4),
         loss=PreferenceConfig(beta=0.1, sft_weight=0.1),
     )
 
@@ -52,15 +52,16 @@ def nano_dpo_chatty() -> DpoConfig:
     return DpoConfig(
         str(SHIPPED_MODEL),
         variant="chatty",
-        train=_preference_steps(300),
+        num_pairs=4800,
+        train=_preference_steps(300, lr=2e-3),
         loss=PreferenceConfig(beta=0.1, sft_weight=1.0),
     )
 
 
-def _preference_steps(steps: int) -> TrainConfig:
+def _preference_steps(steps: int, lr: float) -> TrainConfig:
     return TrainConfig(
         steps=steps,
-        optimizer=OptimizerConfig(kind="adamw", lr=2e-3, weight_decay=0.0),
+        optimizer=OptimizerConfig(kind="adamw", lr=lr, weight_decay=0.0),
         schedule=WarmupStableDecay(warmup=0.05, decay=0.95),
         checkpoint_every=50,
     )
