@@ -76,7 +76,7 @@ def is_adapter_dir(directory: Path) -> bool:
 def base_of(directory: Path) -> Path:
     """The model that an adapter belongs to, as its config has it: a path, or one from the adapter's own folder."""
     try:
-        named = json.loads((directory / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+        named = str(json.loads((directory / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"])
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{directory / CONFIG}: {type(error).__name__}: {error}") from error
     for path in (directory / named, Path(named)):

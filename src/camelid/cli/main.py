@@ -18,18 +18,18 @@ USER_ERROR, INTERRUPTED, PIPE_BROKEN = 2, 130, 141  # exit codes, as shells have
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code: what a person caused is one red line and 2, Ctrl-C is 130."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help"):
-        print(overview())
-        return 0
-    if words[0] not in COMMANDS:
-        alike = difflib.get_close_matches(words[0], COMMANDS, n=1)
-        return _say(
-            f"no command {words[0]!r}; {f'{alike[0]!r}?' if alike else '`camelid --help` lists them'}"
-        )
     try:
-        if words[:1] == ["pretrain"] and words[1:2] and not words[1].startswith("-"):
+        if not words or words[0] in ("-h", "--help"):
+            print(overview())
+            return 0
+        if words[0] not in COMMANDS:
+            alike = difflib.get_close_matches(words[0], COMMANDS, n=1)
+            return _say(
+                f"no command {words[0]!r}; {f'{alike[0]!r}?' if alike else '`camelid --help` lists them'}"
+            )
+        if words[0] == "pretrain" and words[1:2] and not words[1].startswith("-"):
             return _pretrain_by_recipe(words[1], words[2:])
-        if words[:1] == ["distill"] and words[1:2] and not words[1].startswith("-"):
+        if words[0] == "distill" and words[1:2] and not words[1].startswith("-"):
             return _distill_by_recipe(words[1], words[2:])
         command = parse(words)
         exit_code: int = command.run(words) if words[0] == "generate" else command.run()
