@@ -10,7 +10,7 @@ from camelid.core.errors import CheckpointError
 from camelid.core.run_dir import RunDir
 from camelid.infer.generator import Generator
 
-__all__ = ["RUN_ROOT", "SHIPPED_MODEL", "choose_model", "load"]
+__all__ = ["RUN_ROOT", "SHIPPED_MODEL", "SHIPPED_MODELS", "choose_model", "load"]
 
 RUN_ROOT = Path("runs")
 SHIPPED_MODELS = Path(str(files("camelid") / "weights"))
@@ -27,7 +27,7 @@ def choose_model(named: str | Path | None, run_root: Path = RUN_ROOT) -> Path:
     """
     if named is not None:
         path = Path(named)
-        if not path.exists() and is_model_dir(SHIPPED_MODELS / path.name) and path.name == str(named):
+        if not path.exists() and path.name == str(named) and is_model_dir(SHIPPED_MODELS / path):
             return SHIPPED_MODELS / path
         found = path if is_model_dir(path) or is_gguf(path) else RunDir(path).latest_checkpoint()
         if found is None:
