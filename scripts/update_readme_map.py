@@ -18,6 +18,7 @@ ROOMS = (
     "cli",
     "claims",
     "recipes",
+    "herd",
     "stages",
     "serve",
     "train",

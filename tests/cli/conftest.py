@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from camelid.cli.gallery import GalleryItem
+from camelid.eval import GalleryItem
 from camelid.train.step import StepMetrics
 
 

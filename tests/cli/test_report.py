@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from camelid.cli.gallery import GalleryItem
 from camelid.cli.report import Report
 from camelid.cli.report_plots import curve, expert_load
+from camelid.eval import GalleryItem
 
 StepMaker = Callable[..., Any]
 

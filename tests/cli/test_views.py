@@ -12,11 +12,11 @@ from PIL import Image
 from rich.console import Console
 from rich.text import Text
 
-from camelid.cli.gallery import GalleryItem
 from camelid.cli.live_view import LiveView, PlainView, open_view
 from camelid.cli.sparkline import sparkline
 from camelid.cli.thumbnail import Thumbnail
 from camelid.cli.training_record import TrainingRecord, spoken_seconds
+from camelid.eval import GalleryItem
 
 StepMaker = Callable[..., Any]
 

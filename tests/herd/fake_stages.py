@@ -5,6 +5,7 @@ As a script it goes the road until it kills itself: `fake_stages.py RUNS_DIR STA
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from camelid.core import Config
 from camelid.core.run_dir import COMPLETE, RunDir
-from camelid.eval import Score
+from camelid.eval import GalleryItem, Score
 from camelid.herd import EvaluationConfig, HerdConfig, Scorecard, Stage, Watch, travel
 from camelid.herd.road import Runner
 from camelid.herd.stage import Kind
@@ -44,7 +45,7 @@ def tiny_herd() -> HerdConfig:
         sft=SftConfig("", (), tasks=("where",)),
         rl=RlConfig("", ("where",), teacher="teacher"),
         variants=variants,
-        evaluation=EvaluationConfig(num_problems=10),
+        evaluation=EvaluationConfig(num_problems=10, kinds=("count-new-scene",)),
     )
 
 
@@ -80,6 +81,8 @@ def _leave(run: RunDir, name: str) -> None:
     if "eval" in name:
         run.evals_dir.mkdir(exist_ok=True)
         (run.evals_dir / "scores.json").write_text(Scorecard((Score("count", 10, 7, 3),)).to_json())
+        item = GalleryItem("count-new-scene", "How many?", (b"\x89PNG",), "two", "two", True)
+        (run.evals_dir / "gallery.json").write_text(json.dumps([item.to_dict()]))
     elif not checkpoint.is_dir():
         checkpoint.mkdir()
         (checkpoint / "model.safetensors").write_text(name)

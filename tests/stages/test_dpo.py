@@ -88,7 +88,7 @@ def test_cut_short_it_goes_on_to_the_same_bits_and_asks_the_reference_once(
 def test_pairs_from_the_models_own_answers_and_from_a_variant(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "open_tasks", lambda names: [FirstLetter()])
+    monkeypatch.setattr(stage, "open_tasks", lambda names, pack: [FirstLetter()])
     config = DpoConfig(str(base), sampled_tasks=("first-letter",), sampled_prompts=4, num_held_out=0)
     for pair in stage._pairs(config, start_from(base, None, 0)):
         assert pair.chosen.text[:1] in tuple("abcd") and pair.chosen != pair.rejected

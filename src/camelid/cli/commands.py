@@ -223,20 +223,18 @@ class Chat:
 
 @dataclass(frozen=True)
 class Demo:
-    """Watch a small model learn from text, pictures and clips, and ask it about what it has never seen."""
+    """Watch the smallest herd: a teacher and two students learn, are tuned, and asked about what they never saw."""
 
-    minutes: float = 8.0
-    """How long to train."""
     run_root: Path = RUN_ROOT
-    """Where the run's folder is made."""
+    """Where the herd's folder is made."""
     report: Path = Path("report.html")
-    """Where the report goes; the run's folder keeps a copy."""
+    """Where the report goes; the herd's folder keeps a copy, to which the pages of single runs are linked."""
 
     def run(self) -> int:
-        """Trains, asks, reports."""
-        from camelid.cli.demo import run_demo
+        """Goes the road, reports."""
+        from camelid.cli.herd_run import herd_config, start_herd
 
-        return run_demo(self.minutes, self.run_root, self.report)
+        return start_herd(herd_config("demo"), self.run_root, self.report)
 
 
 @dataclass(frozen=True)

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from camelid.cli.report import figure, flat, loss_series, numbers_list, page, section, short_number, table
+from camelid.cli.report import (
+    figure,
+    flat,
+    folded,
+    loss_series,
+    modality_maps,
+    numbers_list,
+    page,
+    pictures,
+    section,
+    short_number,
+    table,
+)
 from camelid.cli.report_plots import loss_curves
 from camelid.cli.told_changes import told_changes
 from camelid.cli.training_record import spoken_seconds
 from camelid.cli.training_run import environment
 from camelid.core.run_dir import RunDir
-from camelid.eval import LongContextReport
+from camelid.eval import GalleryItem, LongContextReport
 from camelid.herd import Family
 from camelid.herd.family import Descendant
 from camelid.herd.stage import PRETRAINING
 from camelid.model import active_parameters, total_parameters
 
-__all__ = ["family_page", "write_family_report"]
+__all__ = ["write_family_report"]
 
 STYLE = """
 .tree, .tree ul { list-style: none; margin: 0; padding-left: 1.4rem; } .tree { padding-left: 0; }
@@ -35,27 +48,34 @@ STYLE = """
   margin-right: 0.6rem; } .model a, td a { color: var(--accent); font-size: 0.85rem; }
 .rows td, .rows th { padding-right: 1.4rem; } .rows thead th { vertical-align: bottom; }
 .rows td, .rows thead th:not(:first-child) { text-align: right; }
+.said { margin: 0.5rem 0.8rem 0; width: calc(100% - 1.6rem); } .said td { font-weight: 600; padding-right: 0; }
+.said th { white-space: normal; padding-right: 0.6rem; }
+.said .right { color: var(--right); } .said .wrong { color: var(--wrong); }
+article.asked { border-top-color: var(--line); }
+.wide-cards { grid-template-columns: repeat(auto-fill, minmax(min(250px, 100%), 1fr)); }
 td.best { font-weight: 700; } td small { color: var(--soft); font-weight: 400; }
 """
 
 
-def write_family_report(family: Family) -> Path:
-    """Writes report.html of the herd's folder; returns its path."""
-    path = family.folder.report_path
-    path.write_text(family_page(family), encoding="utf-8")
+def write_family_report(family: Family, path: Path | None = None) -> Path:
+    """Writes the herd's page, by default in its folder; returns where."""
+    path = path or family.folder.report_path
+    path.write_text(_page(family, path.parent), encoding="utf-8")
     return path
 
 
-def family_page(family: Family) -> str:
-    """The whole page: no script, nothing from the network, links to the pages of single runs."""
+def _page(family: Family, beside: Path) -> str:
+    """All of it: no script, nothing from the network, links to the pages of single runs from the page's folder."""
     sections = [
-        section("Family", _tree(family)),
+        section("Family", _tree(family, beside)),
         section("What they can do", _scores(family)),
+        section("What they say about what they have never seen", _gallery(family)),
         section("Teaching", _gains(family)),
         section("Pretraining", _losses(family)),
+        section("Experts", _experts(family)),
         section("What each stage changed", _changes(family)),
-        section("Cost", _costs(family)),
-        section("Configuration", table(flat(family.config.to_dict()))),
+        section("Cost", _costs(family, beside)),
+        section("Configuration", folded(family.config.to_dict())),
         section("Environment", table(flat(environment(family.folder)))),
     ]
     return page(f"Herd {family.config.name}", numbers_list(_numbers(family)), sections, STYLE)
@@ -72,7 +92,7 @@ def _numbers(family: Family) -> dict[str, str]:
     }
 
 
-def _tree(family: Family) -> str:
+def _tree(family: Family, beside: Path) -> str:
     descendants = family.descendants()
 
     def name(one: Descendant) -> str:
@@ -97,17 +117,17 @@ def _tree(family: Family) -> str:
             total, active = short_number(total_parameters(model)), short_number(active_parameters(model))
             told.append(f"<span>{total} parameters, {active} active</span>")
         told.append(f"<code>{one.digest[:12]}</code>" if one.digest else "<span>not there yet</span>")
-        told.append(_link(family.folder, one.run))
+        told.append(_link(one.run, beside))
         return f'<div class="model">{" ".join(told)}</div>'
 
     root = next(one for one in descendants if one.member == family.teacher)
     return f'<ul class="tree">{branch(root)}</ul><p>Digests are sha256 of the end weights.</p>'
 
 
-def _link(folder: RunDir, run: RunDir | None) -> str:
+def _link(run: RunDir | None, beside: Path) -> str:
     if run is None or not run.report_path.is_file():
         return ""
-    return f'<a href="{html.escape(run.report_path.relative_to(folder.path).as_posix())}">its run</a>'
+    return f'<a href="{html.escape(Path(os.path.relpath(run.report_path, beside)).as_posix())}">its run</a>'
 
 
 def _scores(family: Family) -> str:
@@ -115,29 +135,80 @@ def _scores(family: Family) -> str:
     if not cards:
         return "<p>Nobody was asked yet.</p>"
     kinds = list(dict.fromkeys(score.kind for card in cards.values() for score in card.scores))
+    best = {
+        kind: max(one.accuracy for card in cards.values() for one in card.scores if one.kind == kind)
+        for kind in kinds
+    }
     rows = []
-    for kind in kinds:
-        scores = [next((one for one in card.scores if one.kind == kind), None) for card in cards.values()]
-        best = max(one.accuracy for one in scores if one is not None)
+    for name, card in cards.items():
         cells = [
-            ("", "")
-            if one is None
-            else (
+            (
                 f"{one.accuracy:.0%} <small>({one.blind_accuracy:.0%})</small>",
-                "best" if one.accuracy == best and best > 0 else "",
+                "best" if one.accuracy == best[one.kind] > 0 else "",
             )
-            for one in scores
+            for one in card.scores
         ]
-        rows.append((kind, cells))
+        prose = [(f"{card.prose.bits_per_byte:.3f}", "")] if card.prose else []
+        rows.append((name.removesuffix(f"/{PRETRAINING}"), cells + prose))
+    headings = ["", *(kind.replace("-", " ") for kind in kinds)]
     if any(card.prose for card in cards.values()):
-        prose = [f"{card.prose.bits_per_byte:.3f}" if card.prose else "" for card in cards.values()]
-        rows.append(("held-out prose, bits per byte", [(cell, "") for cell in prose]))
+        headings.append("prose, bits per byte")
     asked = max(score.num_problems for card in cards.values() for score in card.scores)
     return (
         f"<p>Right answers about what was held out, at most {asked} of each kind; in brackets the blind twin, which "
-        "sees other pictures. A score is worth what it has above that.</p>"
-        + _rows(["", *(name.removesuffix(f"/{PRETRAINING}") for name in cards)], rows)
+        "sees other pictures. A score is worth what it has above that. Only the bare answer counts: a chatty variant "
+        "may know and get nothing.</p>"
+        + _rows(
+            [
+                "",
+                *headings,
+                *(["prose, bits per byte"] if any(card.prose for card in cards.values()) else []),
+            ],
+            rows,
+        )
     )
+
+
+def _gallery(family: Family) -> str:
+    """Each question once, with what everybody said."""
+    galleries = {name.removesuffix(f"/{PRETRAINING}"): items for name, items in family.galleries().items()}
+    cards = [
+        _asked(dict(zip(galleries, told, strict=True))) for told in zip(*galleries.values(), strict=True)
+    ]
+    return (
+        f'<div class="cards wide-cards">{"".join(cards)}</div>' if cards else "<p>Nobody was asked yet.</p>"
+    )
+
+
+def _asked(answers: Mapping[str, GalleryItem]) -> str:
+    """A card of one question; answers by who gave them."""
+    item = next(iter(answers.values()))
+    rows = (
+        f'<tr><th>{html.escape(name)}</th><td class="{"right" if one.is_right else "wrong"}">'
+        f"{html.escape(one.answer) or '(nothing)'}</td></tr>"
+        for name, one in answers.items()
+    )
+    return (
+        f'<article class="asked">{pictures(item)}<p class="kind">{html.escape(item.kind.replace("-", " "))}</p>'
+        f'<p class="question">{html.escape(item.question)}</p><p class="truth">it is: {html.escape(item.truth)}</p>'
+        f'<table class="said">{"".join(rows)}</table></article>'
+    )
+
+
+def _experts(family: Family) -> str:
+    """Of every member: which experts each modality uses."""
+    members = {
+        name: rows for name, rows in family.steps().items() if any(row["expert_counts"] for row in rows)
+    }
+    parts = [
+        f'<h3>{html.escape(name)}</h3><div class="grid">{"".join(modality_maps(rows))}</div>'
+        for name, rows in members.items()
+    ]
+    told = (
+        "<p>Over the end of pretraining, as a multiple of a fair share: equal rows mean experts that do not care what "
+        "they read.</p>"
+    )
+    return told + "".join(parts) if parts else "<p>No step was made.</p>"
 
 
 def _gains(family: Family) -> str:
@@ -164,7 +235,7 @@ def _gains(family: Family) -> str:
 
 def _losses(family: Family) -> str:
     figures = []
-    for member, metrics in family.losses().items():
+    for member, metrics in family.steps().items():
         series = loss_series(metrics)
         steps = {name: at for name, (at, _) in series.items()}
         losses = {name: values for name, (_, values) in series.items()}
@@ -199,7 +270,7 @@ def _length_changes(run: RunDir) -> dict[str, str]:
     }
 
 
-def _costs(family: Family) -> str:
+def _costs(family: Family, beside: Path) -> str:
     rows = []
     for cost in family.costs():
         name = f"{cost.stage} of {cost.member}" if cost.stage == PRETRAINING else cost.stage
@@ -208,7 +279,7 @@ def _costs(family: Family) -> str:
             short_number(cost.num_tokens),
             f"{cost.flops:.3g}",
             spoken_seconds(cost.seconds),
-            _link(family.folder, family.run_of(cost.stage, cost.member)),
+            _link(family.run_of(cost.stage, cost.member), beside),
         ]
         rows.append((name, [(cell, "") for cell in cells]))
     whole = [

@@ -15,6 +15,7 @@ from camelid.core.errors import ConfigError
 from camelid.core.run_dir import RunDir
 from camelid.herd import Family, HerdConfig, check_room, needs_of, plan, travel
 from camelid.herd.needs import room_here
+from camelid.herd.stage import PRETRAINING
 from camelid.recipes.herd import HERD_RECIPES
 
 __all__ = ["dry_run", "herd_config", "list_recipes", "resume_herd", "start_herd"]
@@ -40,20 +41,20 @@ def herd_config(recipe: str) -> HerdConfig:
     return HERD_RECIPES[recipe]()
 
 
-def start_herd(config: HerdConfig, run_root: Path) -> int:
-    """A new herd; the exit code. ConfigError where its pretraining has no room."""
+def start_herd(config: HerdConfig, run_root: Path, report: Path | None = None) -> int:
+    """A new herd; the exit code. Its page is also written to `report`. ConfigError where it has no room to learn."""
     check_room(config, room_here())
-    return _go(config, run_root, None)
+    return _go(config, run_root, None, report)
 
 
 def resume_herd(folder: Path, recipe: str) -> int:
     """Goes on as configured; a `recipe` that is another configuration is refused."""
     run = RunDir.open(folder)
     config = herd_config(recipe) if recipe else HerdConfig.load(run.config_path)
-    return _go(config, folder.parent, run)
+    return _go(config, folder.parent, run, None)
 
 
-def _go(config: HerdConfig, run_root: Path, resume: RunDir | None) -> int:
+def _go(config: HerdConfig, run_root: Path, resume: RunDir | None, report: Path | None) -> int:
     console = Console()
     with open_road_view(config, console) as view:
         folder = travel(
@@ -64,8 +65,11 @@ def _go(config: HerdConfig, run_root: Path, resume: RunDir | None) -> int:
             on_start=lambda folder: view.announce(f"herd: {folder.path}"),
         )
     family = Family.of(folder)
-    write_family_report(family)
-    _tell(console, "report", str(folder.report_path))
+    page = write_family_report(family)
+    if report is not None:
+        page = write_family_report(family, report)
+    console.print(_scores(family))
+    _tell(console, "report", str(page))
     if folder.status()["status"] != "finished":
         _tell(console, "interrupted; go on with", camelid_command("herd", "--resume", str(folder.path)))
         return INTERRUPTED
@@ -73,6 +77,21 @@ def _go(config: HerdConfig, run_root: Path, resume: RunDir | None) -> int:
         if one.run is not None and all(other.parent != one.stage for other in family.descendants()):
             _tell(console, f"talk to {one.stage}", camelid_command("chat", str(one.run.path)))
     return 0
+
+
+def _scores(family: Family) -> Table:
+    """Right answers about what was held out, beside the blind twin's, as far as models were asked."""
+    cards = family.scorecards()
+    table = Table(title="right about what was never seen (its blind twin)", title_justify="left")
+    table.add_column("", no_wrap=True)
+    for kind in dict.fromkeys(score.kind for card in cards.values() for score in card.scores):
+        table.add_column(kind.replace("-", " "), justify="right")
+    for name, card in cards.items():
+        table.add_row(
+            name.removesuffix(f"/{PRETRAINING}"),
+            *(f"{one.accuracy:.0%} ({one.blind_accuracy:.0%})" for one in card.scores),
+        )
+    return table
 
 
 def dry_run(config: HerdConfig) -> int:

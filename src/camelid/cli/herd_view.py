@@ -10,12 +10,20 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from camelid.cli.interview import Interview
 from camelid.cli.live_view import LiveView, PlainView, TrainingView, open_view
 from camelid.cli.told_changes import told_changes
 from camelid.cli.training_record import spoken_seconds
 from camelid.cli.training_run import write_report
 from camelid.core.run_dir import RunDir
+from camelid.data import StarterPack
+from camelid.data.questions.problem import Problem
+from camelid.data.questions.problem_sets import PROBLEM_SETS, problem_set
+from camelid.eval import GalleryItem
 from camelid.herd import HerdConfig, HerdState, Stage
+from camelid.infer import Generator
+from camelid.inputs import ChatFormat
+from camelid.model import Llama4
 from camelid.train import Observer, StepMetrics
 
 __all__ = ["RoadView", "open_road_view", "road_table"]
@@ -27,6 +35,9 @@ MARKS = {
     "failed": ("✗", "bold red"),
     "waiting": ("·", "dim"),
 }
+
+
+NUM_WATCHED = 4  # questions, each of another kind, that members are asked while they learn
 
 
 class _LiveRoad(LiveView):
@@ -41,8 +52,9 @@ class _LiveRoad(LiveView):
 class RoadView:
     """What a herd tells, shown on a terminal or printed line by line. A context manager."""
 
-    def __init__(self, view: TrainingView, console: Console) -> None:
-        self._view, self._console = view, console
+    def __init__(self, view: TrainingView, console: Console, watched: Sequence[Problem] = ()) -> None:
+        self._view, self._console, self._watched = view, console, watched
+        self._interviews: dict[str, Interview] = {}
         self._state: HerdState | None = None
         self._began, self._note = monotonic(), ""
 
@@ -64,8 +76,18 @@ class RoadView:
         if stage.kind != "codistill":  # that one turns to its members
             self._view.turn_to(stage.name)
 
+    def meets(self, member: str, model: Llama4, chat_format: ChatFormat) -> None:
+        """Will ask it now and then."""
+
+        def show(items: Sequence[GalleryItem], title: str) -> None:
+            self._view.answers(items, f"{member}, {title}")
+
+        if self._watched:
+            completer = Generator(model, chat_format)
+            self._interviews[member] = Interview(self._watched, model, completer, show)
+
     def observers(self, stage: Stage, member: str) -> Sequence[Observer]:
-        """One that shows a member's steps."""
+        """One that shows a member's steps; in pretraining another that asks it."""
         title = stage.name if stage.kind != "codistill" else f"{stage.name} {member}"
 
         def step(metrics: StepMetrics) -> None:
@@ -74,7 +96,10 @@ class RoadView:
             if self._state is not None:
                 self._show(self._state)
 
-        return [step]
+        asking = (
+            [self._interviews[member]] if stage.kind == "codistill" and member in self._interviews else []
+        )
+        return [step, *asking]
 
     def asked(self, stage: Stage, done: int, total: int) -> None:
         """Counts the questions of an evaluation."""
@@ -102,8 +127,19 @@ class RoadView:
 
 def open_road_view(config: HerdConfig, console: Console) -> RoadView:
     """Live where somebody can watch, plain lines where not."""
-    view = open_view(f"herd {config.name}", console, live=_LiveRoad)
-    return RoadView(view, console)
+    with console.status("reading the starter data"):
+        watched = _watched(config)
+    return RoadView(open_view(f"herd {config.name}", console, live=_LiveRoad), console, watched)
+
+
+def _watched(config: HerdConfig) -> list[Problem]:
+    """Questions of the first kinds that it is evaluated by; none for a herd without the starter pack or evaluation."""
+    data = config.pretraining.teacher.data
+    if data.starter is None or config.evaluation is None:
+        return []
+    pack = StarterPack.open(concept_share=data.concept_share)
+    kinds = config.evaluation.kinds or tuple(PROBLEM_SETS)
+    return [problem for kind in kinds[:NUM_WATCHED] for problem in problem_set(kind, pack, 1)]
 
 
 def road_table(state: HerdState, running_seconds: float = 0.0, note: str = "") -> Table:

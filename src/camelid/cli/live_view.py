@@ -16,10 +16,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from camelid.cli.gallery import GalleryItem
 from camelid.cli.sparkline import sparkline
 from camelid.cli.thumbnail import Thumbnail
 from camelid.cli.training_record import TrainingRecord, spoken_seconds
+from camelid.eval import GalleryItem
 from camelid.train.step import StepMetrics
 
 __all__ = ["LiveView", "PlainView", "TrainingView", "gallery_card", "open_view"]

@@ -16,20 +16,23 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from camelid.cli.gallery import GalleryItem
 from camelid.cli.report_plots import curve, expert_load, experts_by_modality, layer_curves, loss_curves
 from camelid.cli.report_style import STYLE_SHEET
 from camelid.cli.training_record import spoken_seconds
 from camelid.core import MODALITIES
+from camelid.eval import GalleryItem
 from camelid.train.specialisation import entropy, mutual_information
 
 __all__ = [
     "Report",
     "figure",
     "flat",
+    "folded",
     "loss_series",
+    "modality_maps",
     "numbers_list",
     "page",
+    "pictures",
     "section",
     "short_number",
     "table",
@@ -59,7 +62,7 @@ class Report:
             section("Learning", _learning(self.metrics)),
             *_teaching(self.metrics),
             section("Experts", _experts(self.metrics)),
-            section("Configuration", table(flat(self.config))),
+            section("Configuration", folded(self.config)),
             section("Environment", table(flat(self.environment))),
         ]
         command = f"<p>Talk to it: <code>{_escape(self.chat_command)}</code></p>" if self.chat_command else ""
@@ -191,13 +194,8 @@ def _experts(metrics: Sequence[Metrics]) -> str:
         return "<p>This model has no experts.</p>"
     counts = np.array([row["expert_counts"] for row in counted], dtype=np.float64)
     steps = [row["step"] for row in counted]
-    end = counts[-max(1, int(len(counts) * LAST_SHARE)) :].sum(axis=0)
     over_time = [
         figure(f"MoE layer {layer}", expert_load(_fair_multiples(counts[:, layer].sum(axis=1)), steps))
-        for layer in range(counts.shape[1])
-    ]
-    by_modality = [
-        figure(f"MoE layer {layer}", experts_by_modality(_fair_multiples(end[layer]), MODALITIES))
         for layer in range(counts.shape[1])
     ]
     return (
@@ -206,8 +204,18 @@ def _experts(metrics: Sequence[Metrics]) -> str:
         f'<div class="grid">{"".join(over_time)}</div>'
         f"<h3>Which experts each modality uses</h3><p>Over the last {LAST_SHARE:.0%} of the run. Equal rows mean "
         "experts that do not care what they read.</p>"
-        f'<div class="grid">{"".join(by_modality)}</div>{_telling(counts, steps)}'
+        f'<div class="grid">{"".join(modality_maps(metrics))}</div>{_telling(counts, steps)}'
     )
+
+
+def modality_maps(metrics: Sequence[Metrics], name: str = "MoE layer") -> list[str]:
+    """A figure per layer: which experts each modality used over the end of a run, as multiples of a fair share."""
+    counts = np.array([row["expert_counts"] for row in metrics if row.get("expert_counts")], dtype=np.float64)
+    end = counts[-max(1, int(len(counts) * LAST_SHARE)) :].sum(axis=0)
+    return [
+        figure(f"{name} {layer}", experts_by_modality(_fair_multiples(loads), MODALITIES))
+        for layer, loads in enumerate(end)
+    ]
 
 
 def _telling(counts: Float[np.ndarray, "steps layers modalities experts"], steps: Sequence[int]) -> str:
@@ -245,15 +253,20 @@ def _gallery(items: Sequence[GalleryItem]) -> str:
 
 
 def _card(item: GalleryItem) -> str:
-    pictures = "".join(f'<img alt="" src="{_data_uri(visual)}">' for visual in item.visuals)
     mark, word = ("✓", "right") if item.is_right else ("✗", "wrong")
     truth = "" if item.is_right else f'<p class="truth">it is: {_escape(item.truth)}</p>'
     return (
-        f'<article class="{word}"><div class="pictures">{pictures}</div>'
+        f'<article class="{word}">{pictures(item)}'
         f'<p class="kind">{_escape(item.kind)}</p><p class="question">{_escape(item.question)}</p>'
         f'<p class="answer"><span title="{word}">{mark}</span> {_escape(item.answer) or "(nothing)"}</p>'
         f"{truth}</article>"
     )
+
+
+def pictures(item: GalleryItem) -> str:
+    """What was asked about, within the page."""
+    images = (f'<img alt="" src="{_data_uri(visual)}">' for visual in item.visuals)
+    return f'<div class="pictures">{"".join(images)}</div>'
 
 
 def _data_uri(visual: bytes) -> str:
@@ -285,6 +298,12 @@ def table(rows: Iterable[tuple[str, str]]) -> str:
     """Names and values, escaped."""
     cells = (f"<tr><th>{_escape(name)}</th><td>{_escape(value)}</td></tr>" for name, value in rows)
     return f'<div class="scroll"><table>{"".join(cells)}</table></div>'
+
+
+def folded(values: Mapping[str, Any]) -> str:
+    """Nested mappings as a table that opens on demand."""
+    rows = list(flat(values))
+    return f"<details><summary>{len(rows)} values</summary>{table(rows)}</details>"
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -9,8 +9,9 @@ from typing import Any
 
 from camelid.core import MODALITIES
 from camelid.core.run_dir import RunDir
+from camelid.eval import GalleryItem
 from camelid.herd.config import HerdConfig
-from camelid.herd.evaluation import Scorecard
+from camelid.herd.evaluation import Scorecard, gallery_of
 from camelid.herd.stage import PRETRAINING, Stage, plan
 from camelid.herd.state import HerdState
 from camelid.model import Llama4Config
@@ -124,28 +125,36 @@ class Family:
                     )
         return found
 
-    def losses(self) -> dict[str, list[dict[str, Any]]]:
+    def steps(self) -> dict[str, list[dict[str, Any]]]:
         """Steps of pretraining by member."""
         runs = {member: self.run_of(PRETRAINING, member) for member in self.members}
         return {member: run.metrics() for member, run in runs.items() if run is not None}
 
     def gains(self) -> list[Gain]:
         """What each student had of its teacher at the end."""
-        return [gain for member, rows in self.losses().items() for gain in _gains(member, rows)]
+        return [gain for member, rows in self.steps().items() for gain in _gains(member, rows)]
 
     def scorecards(self) -> dict[str, Scorecard]:
         """By the name of the evaluation's stage, without its "/eval"."""
-        found = {}
-        for stage in plan(self.config):
-            run = self.run_of(stage.name, stage.member) if stage.kind == "eval" else None
-            if run is not None and self.state[stage.name].status == "finished":
-                found[stage.name.removesuffix("/eval")] = Scorecard.of(run)
-        return found
+        return {name: Scorecard.of(run) for name, run in self._evaluations().items()}
+
+    def galleries(self) -> dict[str, list[GalleryItem]]:
+        """What each was asked before everybody's eyes, by the same names: the same questions in the same order."""
+        return {name: gallery_of(run) for name, run in self._evaluations().items()}
 
     def notes(self) -> dict[str, Mapping[str, Any]]:
         """What stages found out about their models before and after, by stage."""
         runs = {stage.name: self.run_of(stage.name, stage.member) for stage in plan(self.config)}
         return {name: notes for name, run in runs.items() if run is not None and (notes := run.notes())}
+
+    def _evaluations(self) -> dict[str, RunDir]:
+        return {
+            stage.name.removesuffix("/eval"): run
+            for stage in plan(self.config)
+            if stage.kind == "eval"
+            and self.state[stage.name].status == "finished"
+            and (run := self.run_of(stage.name, stage.member)) is not None
+        }
 
     def _members_of(self, stage: Stage) -> Sequence[str]:
         return list(self.members) if stage.name == PRETRAINING else [stage.member]

@@ -21,6 +21,8 @@ from camelid.herd.config import OWN_TEACHER, HerdConfig
 from camelid.herd.evaluation import evaluate
 from camelid.herd.stage import PRETRAINING, Kind, Stage, plan
 from camelid.herd.state import HerdState
+from camelid.inputs import ChatFormat
+from camelid.model import Llama4
 from camelid.stages.distill import codistill, student_runs
 from camelid.stages.dpo import dpo
 from camelid.stages.long_context import long_context
@@ -40,6 +42,10 @@ class Watch(Protocol):
         """Before a stage that is not finished yet."""
         ...
 
+    def meets(self, member: str, model: Llama4, chat_format: ChatFormat) -> None:
+        """A member of the herd before its first step: the live model that pretraining changes."""
+        ...
+
     def observers(self, stage: Stage, member: str) -> Sequence[Observer]:
         """Who is told of every step of a member."""
         ...
@@ -55,6 +61,9 @@ class Watch(Protocol):
 
 class _Nobody:
     def begins(self, stage: Stage, state: HerdState) -> None:
+        pass
+
+    def meets(self, member: str, model: Llama4, chat_format: ChatFormat) -> None:
         pass
 
     def observers(self, stage: Stage, member: str) -> Sequence[Observer]:
@@ -73,7 +82,11 @@ Runner = Callable[[Stage, Path, RunDir | None, Watch], RunDir]
 def _codistill(stage: Stage, root: Path, resume: RunDir | None, watch: Watch) -> RunDir:
     config: Any = stage.config
     return codistill(
-        config, run_root=root, resume=resume, observers=lambda member: watch.observers(stage, member)
+        config,
+        run_root=root,
+        resume=resume,
+        observers=lambda member: watch.observers(stage, member),
+        on_start=lambda run, *known: watch.meets(run.status()["preset"], *known),
     )
 
 

@@ -3,28 +3,119 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 from camelid.data import AugmentConfig, StarterWeights
 from camelid.herd import OWN_TEACHER, EvaluationConfig, HerdConfig
 from camelid.model import Llama4Config, LoraConfig, preset
 from camelid.model.config import irope_layer_types
 from camelid.recipes.long_context import nano_long_context
-from camelid.recipes.nano import nano_herd
+from camelid.recipes.nano import ENGLISH_NAMES, GENTLE, nano_herd
 from camelid.recipes.post_training import nano_dpo_chatty, nano_dpo_instruct, nano_rl
 from camelid.stages.distill import CodistillConfig, Student
 from camelid.stages.dpo import DpoConfig
-from camelid.stages.long_context import LengthTests, LongContextConfig
+from camelid.stages.long_context import LengthTests, LongContextConfig, LongWeights
 from camelid.stages.pretrain import DataConfig, PretrainConfig
 from camelid.stages.rl import RlConfig
 from camelid.stages.sft import SftConfig
 from camelid.train import OptimizerConfig, TrainConfig, WarmupStableDecay
+from camelid.train.preference_loss import PreferenceConfig
 
-__all__ = ["HERD_RECIPES", "behemoth", "maverick", "nano", "scout", "small", "smoke"]
+__all__ = ["HERD_RECIPES", "behemoth", "demo", "maverick", "nano", "scout", "small", "smoke"]
 
 VARIANTS = (nano_dpo_instruct().replace(base=""), nano_dpo_chatty().replace(base=""))
+MICRO_SHARE = 0.02  # two dozen concepts
+ASKED = ("count", "colour", "relation", "name")
 QUESTIONS = StarterWeights(
     naming=0.5, which_of=0, scenes=0.3, clips=0.1, motion=0.05, prose=0.05, glosses=0, words=0
 )
+
+
+def demo() -> HerdConfig:
+    """The smallest herd that can do something: micro members, two dozen concepts, ten minutes on two CPU cores."""
+    starter = StarterWeights(
+        naming=0.3, which_of=0, scenes=0.6, clips=0.02, motion=0.06, prose=0.02, glosses=0, words=0
+    )
+    data = DataConfig(
+        starter=starter,
+        augment=GENTLE,
+        naming=ENGLISH_NAMES,
+        concept_share=MICRO_SHARE,
+        batch_tokens=2048,
+    )
+    learning = _steps(240, 4e-3, kind="muon")
+    teacher, *students = _micro().items()
+    lora = LoraConfig(rank=8, alpha=16.0)
+    return HerdConfig(
+        name="demo",
+        pretraining=CodistillConfig(
+            PretrainConfig(*teacher, learning, data),
+            tuple(Student(*student, learning) for student in students),
+            segment_steps=60,
+        ),
+        long_context=LongContextConfig(
+            "",
+            length=1024,
+            weights=LongWeights(short=0.6),
+            starter=starter,
+            concept_share=MICRO_SHARE,
+            tests=LengthTests((512, 1024), 4, 2),
+            train=_steps(12, 3e-4),
+        ),
+        sft=SftConfig(
+            "",
+            (),
+            tasks=ASKED,
+            concept_share=MICRO_SHARE,
+            lora=lora,
+            train=_steps(60, 1e-3),
+            batch_tokens=2048,
+            max_document_tokens=256,
+        ),
+        rl=RlConfig(
+            "",
+            ASKED,
+            concept_share=MICRO_SHARE,
+            lora=lora,
+            train=_steps(12, 5e-4),
+            prompts_per_step=8,
+            samples_per_prompt=8,
+            max_answer_tokens=12,
+            teacher=OWN_TEACHER,
+            max_gap_share=0.5,
+            num_held_out=24,
+        ),
+        variants=(
+            DpoConfig(
+                "",
+                variant="instruct",
+                num_pairs=160,
+                lora=lora,
+                loss=PreferenceConfig(beta=0.1, sft_weight=0.1),
+                train=_steps(20, 3e-4),
+                pairs_per_step=8,
+                num_held_out=24,
+                concept_share=MICRO_SHARE,
+            ),
+            DpoConfig(
+                "",
+                variant="chatty",
+                num_pairs=480,
+                lora=None,  # words that it has never said are much to learn in sixty steps
+                loss=PreferenceConfig(beta=0.1, sft_weight=1.0),
+                train=_steps(60, 1e-3),
+                pairs_per_step=8,
+                num_held_out=24,
+                concept_share=MICRO_SHARE,
+            ),
+        ),
+        evaluation=EvaluationConfig(
+            num_problems=20,
+            kinds=("colour-new-scene", "name-unseen-style", "count-new-scene", "relation-new-scene"),
+            num_texts=4,
+            concept_share=MICRO_SHARE,
+        ),
+    )
 
 
 def smoke() -> HerdConfig:
@@ -169,41 +260,63 @@ def _released(name: str, students: tuple[str, ...]) -> HerdConfig:
 
 def _pico() -> dict[str, Llama4Config]:
     """Half a million weights or less beside the vocabulary's, every kind of layer."""
-    base = preset("nano-scout")
-    assert base.vision is not None
-    text = base.text.replace(
-        hidden_size=48,
-        num_attention_heads=3,
-        num_key_value_heads=1,
-        head_dim=16,
-        intermediate_size=32,
-        intermediate_size_mlp=64,
-        num_local_experts=4,
-        attention_chunk_size=128,
-        floor_scale=128,
-    )
-    vision = base.vision.replace(hidden_size=48, num_hidden_layers=2, num_attention_heads=3, projector_dim=48)
-    member = Llama4Config(text, vision)
-    wide = text.replace(
+    scout = _scout(width=48, head_dim=16, num_experts=4, vision_layers=2)
+    wide = scout.text.replace(
         hidden_size=64,
         num_attention_heads=4,
         num_key_value_heads=2,
         layer_types=irope_layer_types(8),
         moe_layers=tuple(range(8)),
     )
-    many = text.replace(num_local_experts=8, moe_layers=(1, 3), use_qk_norm=False)
     return {
-        "pico-behemoth": member.replace(text=wide),
-        "pico-scout": member,
-        "pico-maverick": member.replace(text=many),
+        "pico-behemoth": scout.replace(text=wide),
+        "pico-scout": scout,
+        "pico-maverick": _maverick(scout),
     }
 
 
-def _steps(steps: int, lr: float) -> TrainConfig:
+def _micro() -> dict[str, Llama4Config]:
+    """Two to four million weights: what two cores teach something in minutes."""
+    scout = _scout(width=96, head_dim=32, num_experts=8, vision_layers=3)
+    wide = _scout(width=128, head_dim=32, num_experts=8, vision_layers=4)
+    return {"micro-behemoth": wide, "micro-scout": scout, "micro-maverick": _maverick(scout)}
+
+
+def _scout(width: int, head_dim: int, num_experts: int, vision_layers: int) -> Llama4Config:
+    """Nano Scout, smaller: four layers, one key/value head, experts two thirds of the width."""
+    base = preset("nano-scout")
+    assert base.vision is not None
+    heads, expert_width = width // head_dim, width * 2 // 3 // 16 * 16
+    text = base.text.replace(
+        hidden_size=width,
+        num_attention_heads=heads,
+        num_key_value_heads=1,
+        head_dim=head_dim,
+        intermediate_size=expert_width,
+        intermediate_size_mlp=2 * expert_width,
+        num_local_experts=num_experts,
+        attention_chunk_size=128,
+        floor_scale=128,
+    )
+    vision = base.vision.replace(
+        hidden_size=width, num_hidden_layers=vision_layers, num_attention_heads=heads, projector_dim=width
+    )
+    return Llama4Config(text, vision)
+
+
+def _maverick(scout: Llama4Config) -> Llama4Config:
+    """Twice as many experts, in every second layer, no QK norm."""
+    text = scout.text.replace(
+        num_local_experts=2 * scout.text.num_local_experts, moe_layers=(1, 3), use_qk_norm=False
+    )
+    return scout.replace(text=text)
+
+
+def _steps(steps: int, lr: float, kind: Literal["adamw", "muon"] = "adamw") -> TrainConfig:
     """In fp32: a CPU without bf16 instructions is several times slower in bf16."""
     return TrainConfig(
         steps,
-        OptimizerConfig(kind="adamw", lr=lr, weight_decay=0.0),
+        OptimizerConfig(kind=kind, lr=lr, weight_decay=0.0),
         WarmupStableDecay(warmup=0.1, decay=0.5),
         precision="fp32",
         checkpoint_every=10,
@@ -219,6 +332,7 @@ def _with_starter_vocabulary(name: str) -> Llama4Config:
 
 
 HERD_RECIPES: Mapping[str, Callable[[], HerdConfig]] = {
+    "demo": demo,
     "smoke": smoke,
     "nano": nano,
     "small": small,

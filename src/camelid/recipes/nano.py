@@ -14,7 +14,7 @@ from camelid.stages.distill import CodistillConfig, DistillConfig, Student
 from camelid.stages.pretrain import DataConfig, PretrainConfig
 from camelid.train import Gap, OptimizerConfig, TrainConfig, WarmupStableDecay
 
-__all__ = ["demo", "nano_herd", "nano_scout", "nano_scout_distilled"]
+__all__ = ["ENGLISH_NAMES", "GENTLE", "nano_herd", "nano_scout", "nano_scout_distilled"]
 
 GENTLE = AugmentConfig(
     scale=(0.8, 1.05),
@@ -25,6 +25,8 @@ GENTLE = AugmentConfig(
     hue_degrees=10.0,
     white_share=0.7,
 )
+# What is shown is asked for by name, in English, in one turn.
+ENGLISH_NAMES = NamingConfig(english=1.0, documents=0.0, text_first=0.0, name_first=0.92, one_turn=1.0)
 
 
 def nano_scout() -> PretrainConfig:
@@ -52,28 +54,6 @@ def nano_scout() -> PretrainConfig:
             ),
             augment=GENTLE,
             batch_tokens=6144,
-        ),
-    )
-
-
-def demo() -> PretrainConfig:
-    """What `camelid demo` trains in eight minutes: the same model on an eighth of the concepts, and in English.
-
-    Smaller batches, because so short a run needs every step.
-    """
-    recipe = nano_scout()
-    starter = StarterWeights(
-        naming=0.62, which_of=0.02, scenes=0.24, clips=0.08, motion=0.03, prose=0.01, glosses=0, words=0
-    )
-    return recipe.replace(
-        train=recipe.train.replace(
-            schedule=WarmupStableDecay(warmup=0.02, decay=0.6), max_minutes=8, checkpoint_every=100
-        ),
-        data=recipe.data.replace(
-            starter=starter,
-            naming=NamingConfig(english=1.0, documents=0.0, text_first=0.0, name_first=0.92, one_turn=1.0),
-            concept_share=0.125,
-            batch_tokens=4096,
         ),
     )
 

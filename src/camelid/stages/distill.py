@@ -22,6 +22,7 @@ from camelid.core.errors import ConfigError
 from camelid.core.run_dir import RunDir
 from camelid.data import TargetOrigin, TargetStore
 from camelid.infer.locate import choose_model
+from camelid.inputs import ChatFormat
 from camelid.model import Llama4, Llama4Config
 from camelid.stages.pretrain import PretrainConfig, Pretraining, tokenizer_path
 from camelid.train import (
@@ -131,10 +132,12 @@ def codistill(
     run_root: Path = Path("runs"),
     resume: RunDir | None = None,
     observers: Callable[[str], Sequence[Observer]] = lambda member: (),
+    on_start: Callable[[RunDir, Llama4, ChatFormat], None] = lambda *_: None,
 ) -> RunDir:
     """Trains a teacher and its students, or goes on with `resume`; returns the teacher's folder, theirs inside it.
 
-    `observers` are made for each member by its preset. Every member keeps checkpoints of its own, so a job that was
+    `observers` are made for each member by its preset. `on_start` is told every member's run, live model and chat
+    format before the first step. Every member keeps checkpoints of its own, so a job that was
     killed anywhere goes on with whoever is behind. ConfigError where vocabularies differ, or the resumed job was
     configured differently.
     """
@@ -163,6 +166,8 @@ def codistill(
             job.students_dir, STAGE, student.preset, student, sys.argv, [str(job.path)]
         )
         members.append((pretraining, run, pretraining.fresh_model(), learning))
+    for pretraining, run, model, _ in members:
+        on_start(run, model, pretraining.chat_format)
     steps = config.teacher.train.steps
     for until in [*range(config.segment_steps, steps, config.segment_steps), steps]:
         for pretraining, run, model, objective in members:

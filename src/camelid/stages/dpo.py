@@ -29,7 +29,7 @@ from camelid.data.verifiable import open_tasks
 from camelid.inputs import ChatFormat
 from camelid.model import Llama4, LoraConfig
 from camelid.stages.experience import ask_groups
-from camelid.stages.manners import manners
+from camelid.stages.manners import Manners, manners
 from camelid.stages.starting_point import StartingPoint, model_digest, start_from
 from camelid.train import Observer, OptimizerConfig, StepMetrics, TrainConfig, WarmupStableDecay, train
 from camelid.train.objective_step import ObjectiveLoss, Scored, objective_step, score
@@ -53,7 +53,8 @@ class DpoConfig(Config):
 
     Pairs: all of `paths`; `num_pairs` of the chat `variant`; and, of `sampled_prompts` challenges of every one of the
     `sampled_tasks`, the best and the worst of `samples_per_prompt` answers of the base, where their rewards differ.
-    `num_held_out` questions, never trained on, measure manners and right answers before and after.
+    `num_held_out` questions, never trained on, measure manners and right answers before and after. Pictures are of a
+    `concept_share` of the starter pack.
     """
 
     base: str
@@ -71,6 +72,7 @@ class DpoConfig(Config):
     batch_tokens: int = 4096
     num_held_out: int = 100
     seed: int = 0
+    concept_share: float = 1.0
 
     def __post_init__(self) -> None:
         if not (self.paths or self.sampled_tasks) and self.variant == "none":
@@ -127,7 +129,7 @@ def dpo(
         reference = _sums(start.model, answers, config)
         run.note(num_pairs=len(pairs))
         if config.num_held_out:
-            run.note(before=manners(start, config.num_held_out, config.max_answer_tokens).to_dict())
+            run.note(before=_manners(start, config).to_dict())
         write_bytes_atomically(run.reference_path, safetensors.torch.save({"logprobs": reference}))
     reference = safetensors.torch.load_file(run.reference_path)["logprobs"]
 
@@ -159,7 +161,7 @@ def dpo(
         start.save_adapter(config.lora, run.adapter_dir, config.base)
     if run.status()["status"] == "finished":
         if config.num_held_out:
-            run.note(after=manners(start, config.num_held_out, config.max_answer_tokens).to_dict())
+            run.note(after=_manners(start, config).to_dict())
         run.note(digest=model_digest(run))
     return run
 
@@ -175,12 +177,21 @@ def encode_answer(chat_format: ChatFormat, before: Sequence[Message], answer: Me
     return replace(encoded, loss_weights=weights)
 
 
+def _manners(start: StartingPoint, config: DpoConfig) -> Manners:
+    return manners(start, _starter_pack(config), config.num_held_out, config.max_answer_tokens)
+
+
+def _starter_pack(config: DpoConfig) -> StarterPack:
+    return StarterPack.open(concept_share=config.concept_share)
+
+
 def _pairs(config: DpoConfig, start: StartingPoint) -> list[PreferencePair]:
+    pack = _starter_pack(config)
     pairs = [pair for path in config.paths for pair in read_pairs(Path(path))]
     if config.variant != "none":
         name: VariantName = config.variant
-        pairs += variant_pairs(name, StarterPack.open(), config.num_pairs, config.seed, "train")
-    for place, task in enumerate(open_tasks(config.sampled_tasks) if config.sampled_tasks else ()):
+        pairs += variant_pairs(name, pack, config.num_pairs, config.seed, "train")
+    for place, task in enumerate(open_tasks(config.sampled_tasks, pack) if config.sampled_tasks else ()):
         challenges = [task.challenge(number) for number in range(config.sampled_prompts)]
         groups = ask_groups(
             start.model,

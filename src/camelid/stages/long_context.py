@@ -90,7 +90,8 @@ class LongContextConfig(Config):
     """One run, whole. `base` is a model folder, `length` the longest document in tokens.
 
     `promise` becomes the saved model's max_position_embeddings, which servers refuse to exceed (0: `length`).
-    Attention temperature is on from here; a model that had none gets steps of its chunk. `paths` are users' own
+    Attention temperature is on from here; a model that had none gets steps of its chunk. `starter` is what short
+    examples are drawn from, pictures of a `concept_share` of its concepts; `paths` are users' own
     texts with their weights, as in pretraining.
     """
 
@@ -105,6 +106,7 @@ class LongContextConfig(Config):
     train: TrainConfig = field(default_factory=_train_config)
     averaging: LossAveraging = "square"
     seed: int = 0
+    concept_share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.length < SHORTEST:
@@ -186,8 +188,8 @@ def _use(model: Llama4, config: Llama4Config) -> None:
 
 
 @cache
-def _pack() -> StarterPack:
-    return StarterPack.open()
+def _pack(concept_share: float = 1.0) -> StarterPack:
+    return StarterPack.open(concept_share=concept_share)
 
 
 def _chars(chat_format: ChatFormat, length: int) -> int:
@@ -206,7 +208,7 @@ def _mixture(config: LongContextConfig, max_chars: int, *, has_vision: bool) -> 
         Tracking(*span): weights.tracking,
     }
     if has_vision:
-        short = starter_mixture(pack, config.starter, seed=config.seed)
+        short = starter_mixture(_pack(config.concept_share), config.starter, seed=config.seed)
         sources |= {source: weights.short * short.shares[source.name] for source in short.sources}
     return Mixture(sources | open_sources(config.paths, config.path_weights, config.seed))
 

@@ -30,9 +30,8 @@ class Manners(Config):
     contains: float
 
 
-def manners(start: StartingPoint, count: int, max_tokens: int) -> Manners:
+def manners(start: StartingPoint, pack: StarterPack, count: int, max_tokens: int) -> Manners:
     """Asks `count` held-out questions about pictures, all kinds in turn."""
-    pack = StarterPack.open()
     tasks = [PictureTask(kind, pack) for kind in KINDS]
     challenges = [tasks[place % len(tasks)].challenge(place, "held_out") for place in range(count)]
     groups = ask_groups(

@@ -19,6 +19,7 @@ from torch import Tensor
 from camelid.core import Batch, Config
 from camelid.core.errors import ConfigError, TrainingError
 from camelid.core.run_dir import RunDir
+from camelid.data import StarterPack
 from camelid.data.loader import example_rng
 from camelid.data.verifiable import PoolConfig, PoolState, PromptPool, Task, open_tasks
 from camelid.inputs import ChatFormat
@@ -53,7 +54,8 @@ class RlConfig(Config):
     `teacher_weight` times what it thinks better of the token than the policy does: reverse KL, on the policy's own
     answers. A sequence whose log-probabilities in engine and trainer differ by more than `max_gap` (a router that was
     undecided) is not learnt from; more than `max_gap_share` of a step's end the run. `num_held_out` challenges of each
-    task, never trained on, are answered greedily before and after.
+    task, never trained on, are answered greedily before and after. Pictures are of a `concept_share` of the
+    starter pack.
     """
 
     base: str
@@ -74,6 +76,7 @@ class RlConfig(Config):
     max_gap_share: float = 0.1
     num_held_out: int = 100
     seed: int = 0
+    concept_share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.train.precision != "fp32":
@@ -108,7 +111,8 @@ def rl(
     """
     if resume is not None:
         resume.check_config(config)
-    tasks = open_tasks(config.tasks) if tasks is None else tasks
+    if tasks is None:
+        tasks = open_tasks(config.tasks, StarterPack.open(concept_share=config.concept_share))
     base = Path(config.base)
     start = start_from(base, config.lora, config.seed)
     opinions = {

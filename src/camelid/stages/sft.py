@@ -11,7 +11,7 @@ from typing import Any
 from camelid.core import Batch, Config
 from camelid.core.errors import ConfigError
 from camelid.core.run_dir import RunDir
-from camelid.data import BatchLoader, LoaderState, LossAveraging, Mixture, Source, open_sources
+from camelid.data import BatchLoader, LoaderState, LossAveraging, Mixture, Source, StarterPack, open_sources
 from camelid.data.verifiable import TaskExamples, open_tasks
 from camelid.model import LoraConfig
 from camelid.stages.easy_examples import FilterConfig, without_easy
@@ -36,8 +36,8 @@ class SftConfig(Config):
 
     `paths` are users' data: .jsonl files of messages, .parquet files or folders of texts, with the weight beside
     each in `path_weights` (default 1). In conversations only what the assistant says is learnt. `tasks` are verifiable
-    ones with their answers (`data/verifiable/`), each of weight 1. `filter` leaves out what the base can already do;
-    None learns from everything.
+    ones with their answers (`data/verifiable/`), each of weight 1, about a `concept_share` of the
+    starter pack. `filter` leaves out what the base can already do; None learns from everything.
     """
 
     base: str
@@ -51,6 +51,7 @@ class SftConfig(Config):
     max_document_tokens: int = 2048
     averaging: LossAveraging = "token"
     seed: int = 0
+    concept_share: float = 1.0
 
     def __post_init__(self) -> None:
         if not (self.paths or self.tasks):
@@ -76,7 +77,8 @@ def sft(
         open_sources(config.paths, config.path_weights, config.seed) if config.paths else {}
     )
     if config.tasks:
-        weights |= {TaskExamples(task): 1.0 for task in open_tasks(config.tasks)}
+        pack = StarterPack.open(concept_share=config.concept_share)
+        weights |= {TaskExamples(task): 1.0 for task in open_tasks(config.tasks, pack)}
     start = start_from(base, config.lora, config.seed)
     limit = min(config.max_document_tokens, config.batch_tokens)
     run = resume or RunDir.create(run_root, "sft", base.name, config, sys.argv, parents=[str(base)])

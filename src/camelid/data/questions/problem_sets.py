@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from camelid.core.errors import ConfigError
@@ -25,7 +26,7 @@ PROBLEM_SETS: dict[str, Callable[[StarterPack, int], list[Problem]]] = {
 
 
 def problem_set(name: str, pack: StarterPack, count: int) -> list[Problem]:
-    """At most `count` problems; ConfigError lists the names there are."""
+    """At most `count` problems, their kind being the set's name; ConfigError lists the names there are."""
     if name not in PROBLEM_SETS:
         raise ConfigError(f"no kind of problem {name!r}; there are: {', '.join(PROBLEM_SETS)}")
-    return PROBLEM_SETS[name](pack, count)
+    return [dataclasses.replace(problem, kind=name) for problem in PROBLEM_SETS[name](pack, count)]

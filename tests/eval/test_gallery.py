@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from camelid.cli.gallery import ask
 from camelid.core import ImagePart, Message, VideoPart
 from camelid.data.questions.problem import Problem
+from camelid.eval import ask
 from camelid.testing import ScriptedGenerator
 
 

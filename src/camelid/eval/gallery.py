@@ -1,16 +1,19 @@
-"""One question about something the model has never seen, and what it said: for the live view and the report."""
+"""One question about something the model has never seen, and what it said: for views and reports."""
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from PIL import Image, ImageSequence
 
 from camelid.core import Frame, ImagePart, MessageCompleter, SamplingParams, VideoPart
 from camelid.data.questions.problem import Problem
-from camelid.eval import is_right
+from camelid.eval.judge import is_right
 from camelid.inputs import load_frames, load_image
 
 __all__ = ["GalleryItem", "ask"]
@@ -36,6 +39,16 @@ class GalleryItem:
     def images(self) -> list[Image.Image]:
         """All stills in order, as RGB pixels."""
         return [still for visual in self.visuals for still in _stills(visual)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, files as base64."""
+        visuals = [base64.b64encode(visual).decode() for visual in self.visuals]
+        return dataclasses.asdict(self) | {"visuals": visuals}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> GalleryItem:
+        """The inverse of `to_dict`."""
+        return cls(**values | {"visuals": tuple(map(base64.b64decode, values["visuals"]))})
 
 
 def ask(completer: MessageCompleter, problem: Problem, sampling: SamplingParams = GREEDY) -> GalleryItem:
