@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from camelid.core import ImagePart, Message, VideoPart
 from camelid.data.questions.problem import Problem
-from camelid.eval import ask
+from camelid.eval import GalleryItem, ask
 from camelid.testing import ScriptedGenerator
 
 
@@ -22,6 +23,7 @@ def test_a_picture_is_kept_with_question_answer_and_truth(picture_path: Path) ->
     assert item.is_right
     assert item.visuals[0].startswith(b"\x89PNG")
     assert [image.size for image in item.images()] == [(64, 64)]
+    assert GalleryItem.from_dict(json.loads(json.dumps(item.to_dict()))) == item
 
 
 def test_a_clip_is_kept_as_an_animation(clip_path: Path) -> None:

@@ -6,11 +6,16 @@ import io
 import re
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
+from camelid.cli import herd_view
 from camelid.cli.family_report import write_family_report
 from camelid.cli.herd_view import open_road_view, road_table
-from camelid.herd import Family, HerdState, travel
+from camelid.herd import Family, HerdState, plan, travel
+from camelid.inputs import ChatFormat
+from camelid.testing import ScriptedGenerator, tiny_model
+from camelid.train import StepMetrics
 from herd.fake_stages import fake_runners, tiny_herd
 
 
@@ -59,3 +64,18 @@ def test_half_a_road_can_be_shown(tmp_path: Path) -> None:
     assert re.search(r"pretraining +finished +1:01", lines[0])
     assert re.search(r"tiny-scout/long-context +running +0:05 +3 of 9 asked", lines[1])
     assert "waiting" in lines[2]
+
+
+def test_members_are_asked_while_they_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(herd_view, "Generator", lambda *_: ScriptedGenerator(["two", "two"]))
+    said = io.StringIO()
+    model = tiny_model("scout")
+    step = StepMetrics(7, 0.5, 1.0, {"image": 1.0}, 0.0, 0.1, 1e-3, False, 100, 10.0, 2, 0.0, [], 25.0)
+    with open_road_view(tiny_herd(), Console(file=said, width=100)) as view:
+        view.meets("tiny-scout", model, ChatFormat.__new__(ChatFormat))
+        for stage in plan(tiny_herd())[:2]:
+            for observe in view.observers(stage, "tiny-scout"):
+                observe(step)
+    told = said.getvalue()
+    assert told.count("tiny-scout, never seen before, asked at step 7:") == 1, "in pretraining alone"
+    assert "[count-new-scene]" in told

@@ -40,6 +40,7 @@ def test_presets_survive_json(name: str) -> None:
         ({"moe_layers": (-1,)}, "leave the range"),
         ({"num_experts_per_tok": 5}, "5 experts per token of 4 experts"),
         ({"num_experts_per_tok": 0}, "0 experts per token of 4 experts"),
+        ({"intermediate_size": 85}, "intermediate_size 85 must be multiples of 8"),
         ({"attention_chunk_size": 0}, "attention_chunk_size 0"),
         ({"floor_scale": 0}, "floor_scale 0"),
     ],

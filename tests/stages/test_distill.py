@@ -106,7 +106,11 @@ def test_killed_as_teacher_and_as_student_and_the_same_to_the_last_bit(tmp_path:
     killed = only_run(tmp_path / "killed")
     assert killed is not None and killed.status()["status"] == "running"
     codistill(config, resume=killed)
-    whole = codistill(config, run_root=tmp_path / "whole")
+    met: list[str] = []
+    whole = codistill(
+        config, run_root=tmp_path / "whole", on_start=lambda run, *_: met.append(run.status()["preset"])
+    )
+    assert met == ["tiny-behemoth", "tiny-scout", "tiny-maverick"]
 
     for job in (killed, whole):
         assert job.status()["status"] == "finished"

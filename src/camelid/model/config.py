@@ -75,6 +75,11 @@ class TextConfig(Config):
             raise ConfigError(
                 f"{self.num_experts_per_tok} experts per token of {self.num_local_experts} experts"
             )
+        if self.moe_layers and (self.hidden_size % 8 or self.intermediate_size % 8):
+            raise ConfigError(
+                f"hidden_size {self.hidden_size} and intermediate_size {self.intermediate_size} must be multiples of "
+                "8 in a model with experts: grouped matrix products read rows of bf16 in steps of 16 bytes"
+            )
         if self.attention_chunk_size < 1 or self.floor_scale < 1:
             raise ConfigError(
                 f"attention_chunk_size {self.attention_chunk_size} and floor_scale {self.floor_scale} "
