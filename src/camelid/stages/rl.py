@@ -66,7 +66,7 @@ class RlConfig(Config):
     clip: ClipConfig = field(default_factory=ClipConfig)
     prompts_per_step: int = 16
     samples_per_prompt: int = 8
-    max_answer_tokens: int = 24
+    max_answer_tokens: int = 48
     passes: int = 1
     batch_tokens: int = 4096
     kl_weight: float = 0.0
