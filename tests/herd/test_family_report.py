@@ -33,6 +33,7 @@ def test_it_shows_everybody_with_digests_and_what_they_can_do(tmp_path: Path) ->
     for member in family.members:
         assert f"<b>{member}</b>" in page
     assert page.count("70% <small>(30%)</small>") == 7
+    assert page.count("<th>count</th>") == 1
     assert '<td class="">-0.250</td>' not in page
     assert '<td class="">0.250</td>' in page, "student 2.0, teacher 1.75"
     links = re.findall(r'href="([^"]+)"', page)

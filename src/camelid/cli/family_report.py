@@ -157,15 +157,7 @@ def _scores(family: Family) -> str:
     return (
         f"<p>Right answers about what was held out, at most {asked} of each kind; in brackets the blind twin, which "
         "sees other pictures. A score is worth what it has above that. Only the bare answer counts: a chatty variant "
-        "may know and get nothing.</p>"
-        + _rows(
-            [
-                "",
-                *headings,
-                *(["prose, bits per byte"] if any(card.prose for card in cards.values()) else []),
-            ],
-            rows,
-        )
+        "may know and get nothing.</p>" + _rows(headings, rows)
     )
 
 
