@@ -1,4 +1,4 @@
-"""Compiles the native kernels as a part of every install; without a working compiler the install goes on."""
+"""Compiles the native kernels as a part of an install; without a working compiler the install goes on."""
 
 from __future__ import annotations
 
@@ -29,26 +29,32 @@ class NativeBuildHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         folder = Path(self.root, "src", "camelid", "ops", "native")
         library = folder / "libcamelid_native.so"
-        compiler = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
-        if compiler is None:
-            return self.app.display_warning("no C++ compiler: decoding will be slower")
-        try:
+        if not is_current(library, [*folder.glob("*.cpp"), *folder.glob("*.h"), Path(__file__)]):
+            compiler = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
+            if compiler is None:
+                return self.app.display_warning("no C++ compiler: decoding will be slower")
             try:
-                compile_library(compiler, [*FLAGS, "-fopenmp"], folder, library)
-            except (
-                subprocess.CalledProcessError
-            ):  # a compiler without OpenMP still makes kernels, for one thread
-                compile_library(compiler, FLAGS, folder, library)
-        except (subprocess.CalledProcessError, OSError) as error:
-            reason = getattr(error, "stderr", error)
-            return self.app.display_warning(
-                f"native kernels did not compile, decoding will be slower: {reason}"
-            )
+                try:
+                    compile_library(compiler, [*FLAGS, "-fopenmp"], folder, library)
+                except (
+                    subprocess.CalledProcessError
+                ):  # a compiler without OpenMP still makes kernels, for one thread
+                    compile_library(compiler, FLAGS, folder, library)
+            except (subprocess.CalledProcessError, OSError) as error:
+                reason = getattr(error, "stderr", error)
+                return self.app.display_warning(
+                    f"native kernels did not compile, decoding will be slower: {reason}"
+                )
         build_data["artifacts"].append(library.relative_to(self.root).as_posix())
         build_data["pure_python"] = False
         # For any Python: nothing in the library knows its headers.
         build_data["tag"] = f"py3-none-{re.sub('[-.]', '_', sysconfig.get_platform())}"
         return None
+
+
+def is_current(library: Path, sources: list[Path]) -> bool:
+    """Whether an earlier install has compiled these sources: each group of extras is an install of its own."""
+    return library.exists() and library.stat().st_mtime > max(path.stat().st_mtime for path in sources)
 
 
 def compile_library(compiler: str, flags: list[str], folder: Path, library: Path) -> None:

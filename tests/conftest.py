@@ -1,4 +1,4 @@
-"""Tiny members of the herd, and a seed."""
+"""Tiny members of the herd; a seed, and shape checks that begin anew with each test."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import get_args
 import pytest
 import torch
 
+import shape_checks
 from camelid.model import Llama4, Llama4Config
 from camelid.testing.tiny import TinyKind, tiny_config, tiny_model
 from smollm2 import fetch_smollm2
 
 
 @pytest.fixture(autouse=True)
-def _seed() -> None:
+def _fresh() -> None:
     torch.manual_seed(0)
+    shape_checks.begin_test()
 
 
 @pytest.fixture(params=get_args(TinyKind))

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from camelid.ops import rms_norm
-from shape_checks import check
+from shape_checks import FIRST_CALLS, begin_test, check
 
 
 def test_wrong_calls_are_refused_and_what_cannot_be_checked_is_left() -> None:
@@ -18,6 +18,19 @@ def test_wrong_calls_are_refused_and_what_cannot_be_checked_is_left() -> None:
     assert double(3) == 6
     with pytest.raises(Exception, match="violates type hint"):
         double("three")  # type: ignore[arg-type]
+
+
+def test_the_first_calls_of_each_test_are_checked() -> None:
+    @check
+    def same(value: int) -> int:
+        return value
+
+    for number in range(FIRST_CALLS):
+        assert same(number) == number
+    assert same("unseen") == "unseen"  # type: ignore[arg-type, comparison-overlap]
+    begin_test()
+    with pytest.raises(Exception, match="violates type hint"):
+        same("seen")  # type: ignore[arg-type]
 
 
 def test_the_package_is_under_the_hook_when_asked(pytestconfig: pytest.Config) -> None:
