@@ -33,7 +33,7 @@ from camelid.train.policy_loss import ClipConfig, clipped_policy_loss, kl_to_ref
 __all__ = ["RlConfig", "pass_at_1", "rl"]
 
 MAX_ROUNDS = 8
-GREEDY_SEED = 0
+HELD_OUT_SEED = 0
 
 
 def _train_config() -> TrainConfig:
@@ -54,8 +54,8 @@ class RlConfig(Config):
     `teacher_weight` times what it thinks better of the token than the policy does: reverse KL, on the policy's own
     answers. A sequence whose log-probabilities in engine and trainer differ by more than `max_gap` (a router that was
     undecided) is not learnt from; more than `max_gap_share` of a step's end the run. `num_held_out` challenges of each
-    task, never trained on, are answered greedily before and after. Pictures are of a `concept_share` of the
-    starter pack.
+    task, never trained on, are answered before and after: greedily, and `samples_held_out` times as in training.
+    Pictures are of a `concept_share` of the starter pack.
     """
 
     base: str
@@ -75,6 +75,7 @@ class RlConfig(Config):
     max_gap: float = 1e-4
     max_gap_share: float = 0.1
     num_held_out: int = 100
+    samples_held_out: int = 4
     seed: int = 0
     concept_share: float = 1.0
 
@@ -88,7 +89,13 @@ class RlConfig(Config):
             raise ConfigError(
                 f"a step has one round of answers, got {self.train.micro_batches} micro_batches"
             )
-        least = {"prompts_per_step": 1, "samples_per_prompt": 2, "max_answer_tokens": 1, "passes": 1}
+        least = {
+            "prompts_per_step": 1,
+            "samples_per_prompt": 2,
+            "max_answer_tokens": 1,
+            "passes": 1,
+            "samples_held_out": 1,
+        }
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise ConfigError(f"{name} must be at least {value}, got {getattr(self, name)}")
@@ -268,18 +275,26 @@ def _opinion(model: Llama4, batch: Batch) -> Tensor:
 def pass_at_1(
     model: Llama4, chat_format: ChatFormat, tasks: Sequence[Task], config: RlConfig
 ) -> dict[str, float]:
-    """The share of held-out challenges that a greedy answer solves, by task."""
+    """The share of held-out answers that are right, by task: of those sampled at temperature 1, and of greedy ones.
+
+    The first is pass@1 as Chen et al. (2021) estimate it. It also rises when a policy only grows surer of what it
+    would have said greedily, which is why both are told.
+    """
     scores = {}
     for task in tasks:
         challenges = [task.challenge(number, "held_out") for number in range(config.num_held_out)]
-        groups = ask_groups(
-            model,
-            chat_format,
-            challenges,
-            example_rng(GREEDY_SEED, 0),
-            samples=1,
-            max_tokens=config.max_answer_tokens,
-            temperature=0.0,
-        )
-        scores[task.name] = sum(group.pass_rate for group in groups) / len(groups)
+        for name, samples, temperature in (
+            (task.name, config.samples_held_out, 1.0),
+            (f"{task.name}, greedy", 1, 0.0),
+        ):
+            groups = ask_groups(
+                model,
+                chat_format,
+                challenges,
+                example_rng(HELD_OUT_SEED, 0),
+                samples=samples,
+                max_tokens=config.max_answer_tokens,
+                temperature=temperature,
+            )
+            scores[name] = sum(group.pass_rate for group in groups) / len(groups)
     return scores
