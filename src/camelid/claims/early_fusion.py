@@ -62,7 +62,7 @@ WEIGHTS = StarterWeights(
 
 
 def _arms(form: Form) -> dict[str, FusionArm]:
-    arm = FusionArm("joint-encoder", 6e13, 6, 192, 4096, 0.125, 200, 24, "bf16")
+    arm = FusionArm("joint-encoder", 6e13, 6, 192, 4096, 0.125, 200, 24, "auto")
     if form == "smoke":
         arm = FusionArm("joint-encoder", 1.5e9, 1, 48, 256, 0.02, 2, 2, "fp32")
     return {
