@@ -29,22 +29,10 @@ class NativeBuildHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         folder = Path(self.root, "src", "camelid", "ops", "native")
         library = folder / "libcamelid_native.so"
-        if not is_current(library, [*folder.glob("*.cpp"), *folder.glob("*.h"), Path(__file__)]):
-            compiler = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
-            if compiler is None:
-                return self.app.display_warning("no C++ compiler: decoding will be slower")
-            try:
-                try:
-                    compile_library(compiler, [*FLAGS, "-fopenmp"], folder, library)
-                except (
-                    subprocess.CalledProcessError
-                ):  # a compiler without OpenMP still makes kernels, for one thread
-                    compile_library(compiler, FLAGS, folder, library)
-            except (subprocess.CalledProcessError, OSError) as error:
-                reason = getattr(error, "stderr", error)
-                return self.app.display_warning(
-                    f"native kernels did not compile, decoding will be slower: {reason}"
-                )
+        sources = [*folder.glob("*.cpp"), *folder.glob("*.h"), Path(__file__)]
+        problem = None if is_current(library, sources) else compile_kernels(folder, library)
+        if problem is not None:
+            return self.app.display_warning(f"{problem}; decoding will be slower")
         build_data["artifacts"].append(library.relative_to(self.root).as_posix())
         build_data["pure_python"] = False
         # For any Python: nothing in the library knows its headers.
@@ -55,6 +43,21 @@ class NativeBuildHook(BuildHookInterface):
 def is_current(library: Path, sources: list[Path]) -> bool:
     """Whether an earlier install has compiled these sources: each group of extras is an install of its own."""
     return library.exists() and library.stat().st_mtime > max(path.stat().st_mtime for path in sources)
+
+
+def compile_kernels(folder: Path, library: Path) -> str | None:
+    """None, or what was in the way."""
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
+    if compiler is None:
+        return "no C++ compiler"
+    try:
+        try:
+            compile_library(compiler, [*FLAGS, "-fopenmp"], folder, library)
+        except subprocess.CalledProcessError:  # without OpenMP, a compiler still makes kernels for one thread
+            compile_library(compiler, FLAGS, folder, library)
+    except (subprocess.CalledProcessError, OSError) as error:
+        return f"native kernels did not compile: {getattr(error, 'stderr', error)}"
+    return None
 
 
 def compile_library(compiler: str, flags: list[str], folder: Path, library: Path) -> None:

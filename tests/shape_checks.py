@@ -3,14 +3,15 @@
 It is beartype, with three differences. An int is a float, as mypy has it. Where beartype cannot check, the
 function is left as it is: jaxtyping's import hook hands it one function at a time, which leaves `Self` without a
 class, and a protocol says nothing at run time. And of what a test calls over and over, such as a layer for token
-after token, the first calls are checked: more took half of all tests' time.
+after token, the first calls are checked: more took a fifth of all tests' time.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from beartype import BeartypeConf, beartype
 from beartype.roar import BeartypeDecorHintException
@@ -23,7 +24,7 @@ RULES = BeartypeConf(is_pep484_tower=True)
 FIRST_CALLS = 20
 """So many calls of each function are checked in each test."""
 
-_counts: dict[int, int] = {}
+_counts: Counter[Callable[..., object]] = Counter()
 
 
 def begin_test() -> None:
@@ -40,7 +41,7 @@ def check(function: Function) -> Function:
 
     @wraps(function)
     def checked_at_first(*args: Any, **kwargs: Any) -> Any:
-        count = _counts[id(function)] = _counts.get(id(function), 0) + 1
-        return (checked if count <= FIRST_CALLS else function)(*args, **kwargs)
+        _counts[function] += 1
+        return (checked if _counts[function] <= FIRST_CALLS else function)(*args, **kwargs)
 
-    return checked_at_first  # type: ignore[return-value]
+    return cast("Function", checked_at_first)

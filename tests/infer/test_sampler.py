@@ -151,3 +151,9 @@ def test_a_bias_beyond_the_vocabulary() -> None:
 def test_round_trip() -> None:
     params = SamplingParams(stop=("a", "b"), logit_bias=((1, -2.5),), constraint=Constraint("regex", "a+"))
     assert SamplingParams.from_json(params.to_json()) == params
+
+
+def test_nothing_is_drawn_from_what_is_no_number() -> None:
+    logits = torch.tensor([0.0, float("nan"), 1.0])
+    with pytest.raises(RuntimeError, match="not numbers"):
+        Sampler(SamplingParams(temperature=1.0), [], 3)(logits)

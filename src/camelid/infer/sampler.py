@@ -165,6 +165,8 @@ class Sampler:
 def _draw(probabilities: Tensor, generator: torch.Generator) -> int:
     """A place, as likely as the numbers say: `torch.multinomial` draws for each place anew, six times as long."""
     mass = probabilities.cumsum(-1, dtype=torch.float64)
+    if not mass[-1] > 0:
+        raise RuntimeError("the model's logits are not numbers: nothing can be drawn from them")
     # 24 random bits, scaled in fp64, stay below the whole mass, so the place is always one with mass of its own.
     point = torch.rand(1, generator=generator).double() * mass[-1]
     return int(torch.searchsorted(mass, point, right=True))

@@ -16,7 +16,7 @@ __all__ = ["DPO_RECIPES", "RL_RECIPES", "nano_dpo_chatty", "nano_dpo_instruct", 
 def nano_rl() -> RlConfig:
     """Tool calls, from a model that makes them right now and then: 55 minutes by the clock.
 
-    It has been run for eight minutes, not to its end (docs/post-training.md).
+    It has been run for twenty minutes, not to its end (docs/post-training.md).
     """
     return RlConfig(
         str(SHIPPED_MODEL),
