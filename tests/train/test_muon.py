@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camelid.train.muon import Muon, orthogonalize
+from camelid.train.muon import Muon, num_maps, orthogonalize
 
 SHAPES = [(4, 24, 40), (4, 40, 24), (2, 3, 24, 24), (16, 40), (40, 24)]
 
@@ -34,6 +34,29 @@ def test_every_slice_moves_as_under_torch() -> None:
     moved = [piece for parameter in ours for piece in slices(parameter.detach())]
     for piece, single in zip(moved, theirs, strict=True):
         torch.testing.assert_close(piece, single.detach(), atol=1e-6, rtol=0)
+
+
+def test_an_experts_two_maps_move_as_two_under_torch() -> None:
+    gate_up = nn.Parameter(torch.randn(4, 24, 32))
+    theirs = [
+        nn.Parameter(one.clone()) for piece in slices(gate_up.detach()) for one in piece.chunk(2, dim=-1)
+    ]
+    muon = Muon([{"params": [gate_up], "num_maps": 2}], lr=1e-2, weight_decay=0.1, dtype=torch.bfloat16)
+    torchs = torch.optim.Muon(theirs, lr=1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        gate_up.grad = torch.randn_like(gate_up)
+        halves = [one for piece in slices(gate_up.grad) for one in piece.chunk(2, dim=-1)]
+        for single, grad in zip(theirs, halves, strict=True):
+            single.grad = grad.clone()
+        muon.step()
+        torchs.step()
+    moved = [one for piece in slices(gate_up.detach()) for one in piece.chunk(2, dim=-1)]
+    for piece, single in zip(moved, theirs, strict=True):
+        torch.testing.assert_close(piece, single.detach(), atol=1e-6, rtol=0)
+
+
+def test_gate_and_up_projections_are_two_maps() -> None:
+    assert [num_maps(name) for name in ("experts.gate_up_proj", "experts.down_proj", "q_proj.weight")] == [2, 1, 1]
 
 
 def test_singular_values_go_to_about_one_and_vectors_stay() -> None:

@@ -18,6 +18,7 @@ import torch
 from camelid.core import Config
 from camelid.core.errors import ConfigError
 from camelid.model import Llama4, Llama4Config
+from camelid.train.muon import num_maps
 
 __all__ = ["MetaPConfig", "Multipliers", "init_scales", "multipliers", "run_multiplier"]
 
@@ -111,7 +112,7 @@ def _of_parameter(
     if name.endswith("router.weight"):
         # Its initial scale falls with √layer; a layer of the target stands for the one at its share of the depth.
         return Multipliers((depth / ratio) ** 0.5, 1 / ratio, 1 / ratio)
-    muon = _muon_norm(base_shape) / _muon_norm(shape)
+    muon = _muon_norm(name, base_shape) / _muon_norm(name, shape)
     if RESIDUAL_WRITER.search(name):
         return Multipliers(depth**-0.5, 1 / (ratio * depth), muon / depth)
     return Multipliers(queries, queries / ratio, queries * muon)
@@ -122,9 +123,9 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return (shape[-2], shape[-1]) if len(shape) == 3 else (shape[-1], shape[-2])
 
 
-def _muon_norm(shape: tuple[int, ...]) -> float:
+def _muon_norm(name: str, shape: tuple[int, ...]) -> float:
     """An update's spectral norm over what it should be, but for a constant."""
-    fan_in, fan_out = _fans(shape)
+    fan_in, fan_out = _fans((*shape[:-1], shape[-1] // num_maps(name)))
     return float((max(fan_in, fan_out) * fan_in / fan_out) ** 0.5)
 
 

@@ -1,7 +1,8 @@
 """Muon for stacks of matrices: momentum, then the nearest orthogonal matrix (Keller Jordan, 2024).
 
 torch.optim.Muon takes single matrices only. Here the experts of a layer are a stack, and matrices of one shape
-are orthogonalised together: on a CPU a few batched products beat many small ones.
+are orthogonalised together: on a CPU a few batched products beat many small ones. An expert's gate and up
+projections lie in one tensor and are two maps: each is orthogonalised alone, which costs half as much, too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from camelid.train.precision import autocast_dtype
 
-__all__ = ["Muon", "orthogonalize"]
+__all__ = ["Muon", "num_maps", "orthogonalize"]
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 EPS = 1e-7
@@ -37,8 +38,13 @@ def orthogonalize(
     return (x.mT if is_tall else x).to(matrices.dtype)
 
 
+def num_maps(name: str) -> int:
+    """How many maps, of equally many columns, a parameter holds side by side."""
+    return 2 if name.endswith("gate_up_proj") else 1
+
+
 class Muon(torch.optim.Optimizer):
-    """Parameters [..., rows, columns]; leading dims count matrices.
+    """Parameters [..., rows, columns]; leading dims count matrices, and a group's `num_maps` divides the columns.
 
     Updates are scaled by 0.2 sqrt(max(rows, columns)), so that they are as large as AdamW's and share its
     learning rate (Moonlight, 2502.16982). Weight decay is decoupled. Slice by slice equal to torch.optim.Muon,
@@ -53,7 +59,8 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "num_maps": 1}
+        super().__init__(params, defaults)
         self._dtype = dtype
         for group in self.param_groups:
             assert all(parameter.ndim >= 2 for parameter in group["params"]), "Muon is for matrices"
@@ -65,7 +72,7 @@ class Muon(torch.optim.Optimizer):
             self._step_group(group)
 
     def _step_group(self, group: dict[str, Any]) -> None:
-        by_shape: dict[tuple[int, ...], list[tuple[nn.Parameter, Tensor]]] = {}
+        by_shape: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
         for parameter in group["params"]:
             if parameter.grad is None:
                 continue
@@ -74,12 +81,14 @@ class Muon(torch.optim.Optimizer):
                 state["momentum_buffer"] = torch.zeros_like(parameter)
             buffer = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
             update = parameter.grad.lerp(buffer, group["momentum"])
-            by_shape.setdefault(tuple(parameter.shape[-2:]), []).append((parameter, update))
+            maps = (tensor.chunk(group["num_maps"], dim=-1) for tensor in (parameter, update))
+            for weights, step in zip(*maps, strict=True):
+                by_shape.setdefault(tuple(weights.shape[-2:]), []).append((weights, step))
         for shape, members in by_shape.items():
             stacks = [update.reshape(-1, *shape) for _, update in members]
             scale = group["lr"] * 0.2 * max(shape) ** 0.5
             dtype = self._dtype or autocast_dtype("auto", stacks[0].device) or torch.float32
             ortho = orthogonalize(torch.cat(stacks), dtype=dtype).split([stack.shape[0] for stack in stacks])
-            for (parameter, _), direction in zip(members, ortho, strict=True):
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.sub_(direction.view_as(parameter), alpha=scale)
+            for (weights, _), direction in zip(members, ortho, strict=True):
+                weights.mul_(1 - group["lr"] * group["weight_decay"])
+                weights.sub_(direction.view(weights.shape), alpha=scale)

@@ -12,7 +12,7 @@ from camelid.core import Config
 from camelid.core.errors import CheckpointError, ConfigError
 from camelid.model import Llama4
 from camelid.train.metap import MetaPConfig, Multipliers, multipliers, run_multiplier
-from camelid.train.muon import Muon
+from camelid.train.muon import Muon, num_maps
 
 __all__ = ["OptimizerConfig", "Optimizers", "is_hidden_matrix"]
 
@@ -57,7 +57,7 @@ class Optimizers:
         if config.metap is not None:
             assert isinstance(model, Llama4)
             by_name = multipliers(model.config, config.metap)
-        groups: dict[bool, dict[tuple[float, float], list[nn.Parameter]]] = {False: {}, True: {}}
+        groups: dict[bool, dict[tuple[float, float, int], list[nn.Parameter]]] = {False: {}, True: {}}
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
                 continue
@@ -65,11 +65,12 @@ class Optimizers:
             by_muon = is_matrix and config.kind == "muon"
             lr_scale, decay_scale = _scales(name, by_name, config.metap, by_muon)
             decay = config.weight_decay * decay_scale if is_matrix or name.endswith("router.weight") else 0.0
-            groups[by_muon].setdefault((lr_scale, decay), []).append(parameter)
+            kind = (lr_scale, decay, num_maps(name) if by_muon else 1)
+            groups[by_muon].setdefault(kind, []).append(parameter)
         adamw, muon = (
             [
-                {"params": params, "lr_scale": lr_scale, "weight_decay": decay}
-                for (lr_scale, decay), params in members.items()
+                {"params": params, "lr_scale": lr_scale, "weight_decay": decay, "num_maps": maps}
+                for (lr_scale, decay, maps), params in members.items()
             ]
             for members in groups.values()
         )
