@@ -60,7 +60,7 @@ def pictures_of_all_sizes() -> Iterator[tuple[str, bytes]]:
     """Every size once, the photographs in turn; fast to write and without loss."""
     for index, (height, width) in enumerate(SIZES):
         name = list(_PHOTOGRAPHS)[index % len(_PHOTOGRAPHS)]
-        yield f"{height}x{width}", saved(cut(name, height, width), compress_level=1)
+        yield f"{height}x{width}", saved(cut(name, height, width), compress_level=0)
 
 
 def pictures_of_all_kinds() -> Iterator[tuple[str, bytes]]:
