@@ -56,7 +56,8 @@ def test_an_experts_two_maps_move_as_two_under_torch() -> None:
 
 
 def test_gate_and_up_projections_are_two_maps() -> None:
-    assert [num_maps(name) for name in ("experts.gate_up_proj", "experts.down_proj", "q_proj.weight")] == [2, 1, 1]
+    names = ("experts.gate_up_proj", "experts.down_proj", "q_proj.weight")
+    assert [num_maps(name) for name in names] == [2, 1, 1]
 
 
 def test_singular_values_go_to_about_one_and_vectors_stay() -> None:

@@ -181,19 +181,19 @@ def smoke() -> HerdConfig:
 
 
 def nano() -> HerdConfig:
-    """The nano members, with the numbers of the single recipes: a day on two CPU cores."""
+    """The nano members, with the numbers of the single recipes: about ten hours on two CPU cores."""
     return HerdConfig(
         name="nano",
         pretraining=nano_herd(),
         long_context=nano_long_context(""),
-        sft=SftConfig("", (), tasks=("where", "motion", "count")),
+        sft=SftConfig("", (), tasks=("tools", "where", "motion", "count")),
         rl=nano_rl().replace(base="", teacher=OWN_TEACHER, teacher_weight=0.1),
         variants=VARIANTS,
     )
 
 
 def small() -> HerdConfig:
-    """Mini members with eyes, for one GPU: the nano mixture, five times the tokens a step, ten times the steps."""
+    """Mini members with eyes, for one GPU: the nano mixture, 60,000 steps with five times the tokens."""
     base = nano()
     teacher = base.pretraining.teacher
     train = teacher.train.replace(steps=60_000, optimizer=OptimizerConfig(lr=1e-3), checkpoint_every=2000)

@@ -64,9 +64,9 @@ def nano_scout_distilled() -> DistillConfig:
 
 
 def nano_herd() -> CodistillConfig:
-    """Nano Behemoth learns for 6,000 steps, and nano Scout and nano Maverick from it, 500 steps behind."""
+    """Nano Behemoth learns for 3,600 steps, and nano Scout and nano Maverick from it, 300 steps behind."""
     recipe = nano_scout()
-    train = recipe.train.replace(steps=6000, max_minutes=0.0)
+    train = recipe.train.replace(steps=3600, max_minutes=0.0)
     return CodistillConfig(
         teacher=recipe.replace(
             preset="nano-behemoth",
@@ -74,5 +74,5 @@ def nano_herd() -> CodistillConfig:
             train=train.replace(optimizer=OptimizerConfig(lr=2e-3)),
         ),
         students=tuple(Student(name, preset(name), train) for name in ("nano-scout", "nano-maverick")),
-        segment_steps=500,
+        segment_steps=300,
     )

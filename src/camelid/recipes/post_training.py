@@ -14,9 +14,9 @@ __all__ = ["DPO_RECIPES", "RL_RECIPES", "nano_dpo_chatty", "nano_dpo_instruct", 
 
 
 def nano_rl() -> RlConfig:
-    """Tool calls, from a model that makes them right now and then: 55 minutes by the clock.
+    """Tool calls, from a model that makes them right now and then: 55 minutes by the clock, of which ten do the most.
 
-    It has been run for twenty minutes, not to its end (docs/post-training.md).
+    Nor has it been run for longer than twenty-five (docs/post-training.md).
     """
     return RlConfig(
         str(SHIPPED_MODEL),
