@@ -11,46 +11,32 @@ from camelid.train.muon import Muon, num_maps, orthogonalize
 SHAPES = [(4, 24, 40), (4, 40, 24), (2, 3, 24, 24), (16, 40), (40, 24)]
 
 
-def slices(tensor: Tensor) -> list[Tensor]:
-    return list(tensor.reshape(-1, *tensor.shape[-2:]).unbind())
+def matrices(tensor: Tensor, num_maps: int) -> list[Tensor]:
+    return [
+        one for stacked in tensor.reshape(-1, *tensor.shape[-2:]) for one in stacked.chunk(num_maps, dim=-1)
+    ]
 
 
-def test_every_slice_moves_as_under_torch() -> None:
+@pytest.mark.parametrize("num_maps", [1, 2])
+def test_every_matrix_moves_as_under_torch(num_maps: int) -> None:
     """Measured: equal bit for bit. All in one optimizer, so that matrices of one shape are stacked."""
     ours = [nn.Parameter(torch.randn(shape)) for shape in SHAPES]
-    theirs = [nn.Parameter(piece.clone()) for parameter in ours for piece in slices(parameter.detach())]
-    muon = Muon(ours, lr=1e-2, weight_decay=0.1, dtype=torch.bfloat16)
-    torchs = torch.optim.Muon(theirs, lr=1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
-    for _ in range(3):
-        for parameter in ours:
-            parameter.grad = torch.randn_like(parameter)
-        grads = [
-            piece for parameter in ours if parameter.grad is not None for piece in slices(parameter.grad)
-        ]
-        for single, grad in zip(theirs, grads, strict=True):
-            single.grad = grad.clone()
-        muon.step()
-        torchs.step()
-    moved = [piece for parameter in ours for piece in slices(parameter.detach())]
-    for piece, single in zip(moved, theirs, strict=True):
-        torch.testing.assert_close(piece, single.detach(), atol=1e-6, rtol=0)
-
-
-def test_an_experts_two_maps_move_as_two_under_torch() -> None:
-    gate_up = nn.Parameter(torch.randn(4, 24, 32))
     theirs = [
-        nn.Parameter(one.clone()) for piece in slices(gate_up.detach()) for one in piece.chunk(2, dim=-1)
+        nn.Parameter(one.clone()) for parameter in ours for one in matrices(parameter.detach(), num_maps)
     ]
-    muon = Muon([{"params": [gate_up], "num_maps": 2}], lr=1e-2, weight_decay=0.1, dtype=torch.bfloat16)
+    group = {"params": ours, "num_maps": num_maps}
+    muon = Muon([group], lr=1e-2, weight_decay=0.1, dtype=torch.bfloat16)
     torchs = torch.optim.Muon(theirs, lr=1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     for _ in range(3):
-        gate_up.grad = torch.randn_like(gate_up)
-        halves = [one for piece in slices(gate_up.grad) for one in piece.chunk(2, dim=-1)]
-        for single, grad in zip(theirs, halves, strict=True):
-            single.grad = grad.clone()
+        grads = [torch.randn_like(parameter) for parameter in ours]
+        for parameter, grad in zip(ours, grads, strict=True):
+            parameter.grad = grad
+        pieces = [one for grad in grads for one in matrices(grad, num_maps)]
+        for single, piece in zip(theirs, pieces, strict=True):
+            single.grad = piece.clone()
         muon.step()
         torchs.step()
-    moved = [one for piece in slices(gate_up.detach()) for one in piece.chunk(2, dim=-1)]
+    moved = [one for parameter in ours for one in matrices(parameter.detach(), num_maps)]
     for piece, single in zip(moved, theirs, strict=True):
         torch.testing.assert_close(piece, single.detach(), atol=1e-6, rtol=0)
 

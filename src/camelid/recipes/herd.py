@@ -181,7 +181,7 @@ def smoke() -> HerdConfig:
 
 
 def nano() -> HerdConfig:
-    """The nano members, with the numbers of the single recipes: about ten hours on two CPU cores."""
+    """The nano members, with the numbers of the single recipes: reckoned at nine hours of two CPU cores."""
     return HerdConfig(
         name="nano",
         pretraining=nano_herd(),

@@ -14,9 +14,8 @@ __all__ = ["DPO_RECIPES", "RL_RECIPES", "nano_dpo_chatty", "nano_dpo_instruct", 
 
 
 def nano_rl() -> RlConfig:
-    """Tool calls, from a model that makes them right now and then: 55 minutes by the clock, of which ten do the most.
-
-    Nor has it been run for longer than twenty-five (docs/post-training.md).
+    """Tool calls, from a model that makes them right now and then: 25 minutes by the clock, and ten do the most
+    (docs/post-training.md).
     """
     return RlConfig(
         str(SHIPPED_MODEL),
@@ -27,7 +26,7 @@ def nano_rl() -> RlConfig:
             optimizer=OptimizerConfig(kind="adamw", lr=3e-4, weight_decay=0.0),
             schedule=WarmupStableDecay(warmup=0.02, decay=0.3),
             precision="fp32",
-            max_minutes=55,
+            max_minutes=25,
             checkpoint_every=50,
         ),
         prompts_per_step=16,

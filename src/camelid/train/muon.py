@@ -2,7 +2,7 @@
 
 torch.optim.Muon takes single matrices only. Here the experts of a layer are a stack, and matrices of one shape
 are orthogonalised together: on a CPU a few batched products beat many small ones. An expert's gate and up
-projections lie in one tensor and are two maps: each is orthogonalised alone, which costs half as much, too.
+projections lie in one tensor and are two maps: each is orthogonalised alone, which costs less, too.
 """
 
 from __future__ import annotations
@@ -82,10 +82,10 @@ class Muon(torch.optim.Optimizer):
             buffer = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
             update = parameter.grad.lerp(buffer, group["momentum"])
             maps = (tensor.chunk(group["num_maps"], dim=-1) for tensor in (parameter, update))
-            for weights, step in zip(*maps, strict=True):
-                by_shape.setdefault(tuple(weights.shape[-2:]), []).append((weights, step))
+            for weights, change in zip(*maps, strict=True):
+                by_shape.setdefault(tuple(weights.shape[-2:]), []).append((weights, change))
         for shape, members in by_shape.items():
-            stacks = [update.reshape(-1, *shape) for _, update in members]
+            stacks = [change.reshape(-1, *shape) for _, change in members]
             scale = group["lr"] * 0.2 * max(shape) ** 0.5
             dtype = self._dtype or autocast_dtype("auto", stacks[0].device) or torch.float32
             ortho = orthogonalize(torch.cat(stacks), dtype=dtype).split([stack.shape[0] for stack in stacks])
