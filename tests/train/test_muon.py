@@ -11,32 +11,28 @@ from camelid.train.muon import Muon, num_maps, orthogonalize
 SHAPES = [(4, 24, 40), (4, 40, 24), (2, 3, 24, 24), (16, 40), (40, 24)]
 
 
-def matrices(tensor: Tensor, num_maps: int) -> list[Tensor]:
-    return [
-        one for stacked in tensor.reshape(-1, *tensor.shape[-2:]) for one in stacked.chunk(num_maps, dim=-1)
-    ]
+def matrices(tensor: Tensor, maps: int) -> list[Tensor]:
+    return [one for stacked in tensor.reshape(-1, *tensor.shape[-2:]) for one in stacked.chunk(maps, dim=-1)]
 
 
-@pytest.mark.parametrize("num_maps", [1, 2])
-def test_every_matrix_moves_as_under_torch(num_maps: int) -> None:
+@pytest.mark.parametrize("maps", [1, 2])
+def test_every_matrix_moves_as_under_torch(maps: int) -> None:
     """Measured: equal bit for bit. All in one optimizer, so that matrices of one shape are stacked."""
     ours = [nn.Parameter(torch.randn(shape)) for shape in SHAPES]
-    theirs = [
-        nn.Parameter(one.clone()) for parameter in ours for one in matrices(parameter.detach(), num_maps)
-    ]
-    group = {"params": ours, "num_maps": num_maps}
+    theirs = [nn.Parameter(one.clone()) for parameter in ours for one in matrices(parameter.detach(), maps)]
+    group = {"params": ours, "num_maps": maps}
     muon = Muon([group], lr=1e-2, weight_decay=0.1, dtype=torch.bfloat16)
     torchs = torch.optim.Muon(theirs, lr=1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     for _ in range(3):
         grads = [torch.randn_like(parameter) for parameter in ours]
         for parameter, grad in zip(ours, grads, strict=True):
             parameter.grad = grad
-        pieces = [one for grad in grads for one in matrices(grad, num_maps)]
+        pieces = [one for grad in grads for one in matrices(grad, maps)]
         for single, piece in zip(theirs, pieces, strict=True):
             single.grad = piece.clone()
         muon.step()
         torchs.step()
-    moved = [one for parameter in ours for one in matrices(parameter.detach(), num_maps)]
+    moved = [one for parameter in ours for one in matrices(parameter.detach(), maps)]
     for piece, single in zip(moved, theirs, strict=True):
         torch.testing.assert_close(piece, single.detach(), atol=1e-6, rtol=0)
 

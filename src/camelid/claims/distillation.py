@@ -225,8 +225,8 @@ DISTILLATION = Claim(
         "Nano Scout and nano Maverick on the starter pack, prose and pictures, 300 steps of 4,096 tokens in the same "
         "order; the teacher is nano Behemoth after 1,200 steps on other draws of the same data. Targets are sparse "
         "unbiased samples, kept on disk; the weight of soft targets follows the gap to the teacher. Losses are on hard "
-        "labels of chapters that were never seen. This is the form that two cores do in two hours; 2,000 steps and "
-        "8,000 of the teacher were the plan."
+        "labels of chapters that were never seen. This form is reckoned at two hours of two cores; 2,000 "
+        "steps and 8,000 of the teacher were the plan."
     ),
     rule=(
         "Both students, in every seed: at least 0.03 nats a token better on held-out prose, and a step with cached "

@@ -14,9 +14,7 @@ __all__ = ["DPO_RECIPES", "RL_RECIPES", "nano_dpo_chatty", "nano_dpo_instruct", 
 
 
 def nano_rl() -> RlConfig:
-    """Tool calls, from a model that makes them right now and then: 25 minutes by the clock, and ten do the most
-    (docs/post-training.md).
-    """
+    """Tool calls, from a model that makes them right now and then: 25 minutes by the clock."""
     return RlConfig(
         str(SHIPPED_MODEL),
         ("tools",),

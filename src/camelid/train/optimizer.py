@@ -65,8 +65,8 @@ class Optimizers:
             by_muon = is_matrix and config.kind == "muon"
             lr_scale, decay_scale = _scales(name, by_name, config.metap, by_muon)
             decay = config.weight_decay * decay_scale if is_matrix or name.endswith("router.weight") else 0.0
-            kind = (lr_scale, decay, num_maps(name) if by_muon else 1)
-            groups[by_muon].setdefault(kind, []).append(parameter)
+            settings = (lr_scale, decay, num_maps(name) if by_muon else 1)
+            groups[by_muon].setdefault(settings, []).append(parameter)
         adamw, muon = (
             [
                 {"params": params, "lr_scale": lr_scale, "weight_decay": decay, "num_maps": maps}
